@@ -1,0 +1,61 @@
+# Targets of the project; `make` alone lists them. Every target sets up what it needs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := shared services gateway training tests
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKDIR ?= var/stack
+PORTRAIT ?= tests/data/portrait.jpg
+SPEECH ?= tests/data/speech.flac
+OUT ?= demo.mp4
+ARGS ?=
+
+# System libraries and redis-server that setup unpacked because it was not root.
+UNPACKED := $(wildcard $(VENV)/system-libs)
+ifneq ($(UNPACKED),)
+export LD_LIBRARY_PATH := $(abspath $(UNPACKED))$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
+endif
+export PATH := $(PATH):$(abspath $(BIN))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt lint test test-fast up demo bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv and install everything (TH_TORCH_INDEX picks the torch build)
+
+$(READY): pyproject.toml constraints.txt deploy/setup.sh
+	VENV=$(VENV) sh deploy/setup.sh
+
+fmt: $(READY) ## format the code and apply safe fixes
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+lint: $(READY) ## check format, ruff, mypy and import contracts
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+test: $(READY) ## run every test: real Redis, Celery, workers and whole jobs included
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY) ## run the inner loop: no processes, under a minute
+	$(BIN)/python -m pytest -m "not redis and not slow and not stack" $(ARGS)
+
+up: $(READY) ## start the whole stack here (HOST, PORT, WORKDIR); Ctrl-C stops it
+	$(BIN)/talkinghead up --host $(HOST) --port $(PORT) --workdir $(WORKDIR) $(ARGS)
+
+demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, OUT)
+	$(BIN)/talkinghead animate $(PORTRAIT) $(SPEECH) -o $(OUT) $(ARGS)
+
+bench: $(READY) ## measure the whole stack on this machine
+	$(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
+
+clean: ## remove .venv, caches and everything the stack wrote
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info var demo.mp4
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
