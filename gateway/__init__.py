@@ -1,0 +1,1 @@
+"""Between clients and the pipeline: HTTP, control tasks, muxing. No torch."""

@@ -1,0 +1,1 @@
+"""The three model services. They never import each other."""

@@ -1,0 +1,1 @@
+"""Sound to features: one feature row per video frame."""

@@ -1,0 +1,1 @@
+"""Features to motion: a diffusion transformer, one window at a time."""

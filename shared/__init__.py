@@ -1,0 +1,1 @@
+"""What processes agree on: bytes, names, time, motion layout, errors, settings, telemetry, the worker loop."""

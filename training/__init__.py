@@ -1,0 +1,1 @@
+"""Data to bundle: corpus, motion targets, training, evaluation, export."""
