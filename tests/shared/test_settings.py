@@ -1,0 +1,42 @@
+"""Settings: read once, frozen, passwords masked, misspelt names found."""
+
+import pytest
+from pydantic import ValidationError
+
+from shared.bundles import load_bundle
+from shared.errors import ConfigurationError
+from shared.settings import Settings, unknown_variables
+
+
+def test_environment_is_read_with_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TH_REDIS_URL", "redis://:secret@redis:6379/1")
+    monkeypatch.setenv("TH_SHARDS", "0.1, 1.0")
+    settings = Settings()
+    assert settings.broker_url == "redis://:secret@redis:6379/1"
+    assert settings.shard_tags == ("0.1", "1.0")
+    assert settings.effective()["redis_url"] == "redis://***@redis:6379/1"
+
+
+def test_settings_cannot_change_after_start() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError):
+        settings.threads = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("name", "value"), [("TH_THREADS", "0"), ("TH_METRICS_PORT", "70000"), ("TH_JOB_TTL_S", "x")])
+def test_values_out_of_range_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_misspelt_variables_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TH_REDIS_ULR", "x")
+    assert "TH_REDIS_ULR" in unknown_variables(Settings)
+    assert "TH_REDIS_URL" not in unknown_variables(Settings)
+
+
+def test_unknown_bundle_names_the_known_ones() -> None:
+    assert load_bundle("embedded").feature_size == 193
+    with pytest.raises(ConfigurationError, match="embedded"):
+        load_bundle("nope")
