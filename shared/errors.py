@@ -85,6 +85,12 @@ class ResultNotReady(StateError):
     retryable = True
 
 
+class ArtifactMissing(StateError):
+    """A file of a job is not there: deleted with the job, or never written."""
+
+    code = "artifact_missing"
+
+
 class PortraitNotReady(StateError):
     """The appearance of the portrait is not prepared yet."""
 
