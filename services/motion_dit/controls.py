@@ -1,0 +1,78 @@
+"""What a caller's options do to generated motion: exact, after the network, without memory.
+
+The network and the state between windows only ever see unscaled motion, so that options never leave the distribution
+it was trained on. Pure functions on (N, 70) rows.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.motion import EXP, PYR, SCALE, SLIDER_INDEX, basis, lip_opening, neutral_rows
+from shared.motion import T as TRANSLATION
+
+FloatArray = NDArray[np.float32]
+
+POSE_LIMITS_DEG = (4.0, 5.0, 3.0)  # pitch, yaw, roll: beyond, the warp renderer bends the background
+TRANSLATION_LIMIT = 0.03
+SCALE_LIMIT = 0.02
+MOUTH_KEYPOINTS = (3, 7, 14, 17, 19, 20)
+BROW_KEYPOINTS = (1, 2)
+
+
+def apply_controls(rows: FloatArray, head_motion: float, expressiveness: float) -> FloatArray:
+    """Limit the pose, then scale head motion and expression.
+
+    Args:
+        rows: (N, 70) generated motion relative to the portrait.
+        head_motion: 0..1.5, factor on pose, translation and scale change; limits are scaled with it.
+        expressiveness: 0..1.5, factor on mouth and brows.
+
+    Returns:
+        (N, 70) float32, new.
+    """
+    out = neutral_rows(len(rows))
+    out[:, EXP] = scale_expression(rows[:, EXP], expressiveness)
+    limits = np.asarray(POSE_LIMITS_DEG, np.float32)
+    out[:, PYR] = head_motion * limits * np.tanh(rows[:, PYR] / limits)
+    out[:, TRANSLATION] = head_motion * TRANSLATION_LIMIT * np.tanh(rows[:, TRANSLATION] / TRANSLATION_LIMIT)
+    out[:, SCALE] = 1.0 + head_motion * SCALE_LIMIT * np.tanh((rows[:, SCALE] - 1.0) / SCALE_LIMIT)
+    return out
+
+
+def scale_expression(exp: FloatArray, factor: float) -> FloatArray:
+    """Scale mouth and brows such that lip opening is multiplied exactly and closed lips stay closed.
+
+    The opening c_lip is a linear readout with a dead zone: c = max(0, r). Scaling exp alone would move frames across
+    its edge (closed lips would part above 1, small openings vanish below). So the jaw direction is corrected until the
+    scaled frame reads factor * r where the lips are open and r, as before, where they touch.
+
+    Args:
+        exp: (N, 63) expression deltas.
+        factor: 0..1.5.
+
+    Returns:
+        (N, 63) float32, new.
+    """
+    out = np.array(exp, np.float32)
+    if factor == 1.0:
+        return out
+    columns = [3 * keypoint + axis for keypoint in (*MOUTH_KEYPOINTS, *BROW_KEYPOINTS) for axis in range(3)]
+    out[:, columns] *= np.float32(factor)
+    before, after = _readout(exp), _readout(out)
+    wanted = np.where(before > 0, factor * before, before)
+    jaw = basis()[SLIDER_INDEX["jaw_open"]]
+    gain = float(_readout(2.0 * jaw[None])[0] - _readout(jaw[None])[0])
+    out += ((wanted - after) / gain)[:, None] * jaw
+    return out.astype(np.float32)
+
+
+def _readout(exp: FloatArray) -> FloatArray:
+    """The lip readout without its dead zone, negative for pressed lips: (N, 63) to (N,).
+
+    `lip_opening` clamps at zero; far inside the open range it is linear, so the readout at x is its value at
+    x + one wide-open jaw, less the jaw's own share.
+    """
+    jaw = 8.0 * basis()[SLIDER_INDEX["jaw_open"]]
+    offset = lip_opening(jaw[None])[0] - lip_opening(np.zeros((1, exp.shape[1]), np.float32))[0]
+    linear_at_zero = 2.0 * lip_opening(jaw[None])[0] - lip_opening(2.0 * jaw[None])[0]
+    return np.asarray(lip_opening(exp + jaw) - offset + linear_at_zero, np.float32)

@@ -1,0 +1,151 @@
+"""MotionGenerator: features and a WindowState in, motion and the next WindowState out.
+
+Draws noise and events from the job's seed, runs the sampler over the network, applies the caller's options to what
+leaves the window. On a CPU each window is its own forward pass, so that a window's bytes never depend on what else was
+in the batch. Knows nothing of queues.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from services.motion_dit.controls import apply_controls
+from services.motion_dit.events import EventState, draw_events
+from services.motion_dit.model import Condition, MotionDiT
+from services.motion_dit.sampler import EVENT_STREAM, Schedule, guided, integrate, noise, philox, velocity_of
+from services.motion_dit.window import WindowState, first_state
+from shared.errors import NonFiniteOutput, ShapeError
+from shared.timeline import Geometry
+
+FloatArray = NDArray[np.float32]
+
+SCHEDULE = Schedule(
+    times=(0.0, 0.15, 0.3, 0.5, 0.7, 0.85), guided=(False, False, False, False, True, True), guidance=1.15
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One window to generate.
+
+    Attributes:
+        features: (context + hop, D) float32 sound features.
+        state: what the previous window left.
+        seed: of the job.
+        head_motion: 0..1.5.
+        expressiveness: 0..1.5.
+    """
+
+    features: FloatArray
+    state: WindowState
+    seed: int
+    head_motion: float = 1.0
+    expressiveness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generated window: ``rows`` (hop, 70) with options applied, and the state for the next window."""
+
+    rows: FloatArray
+    next_state: WindowState
+
+
+class MotionGenerator:
+    """A network on a device with its sampling schedule; immutable, shared by all jobs."""
+
+    def __init__(self, model: MotionDiT, device: str = "cpu", schedule: Schedule = SCHEDULE) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.device = torch.device(device)
+        self.schedule = schedule
+        self.context = model.config.context
+
+    def generate(self, requests: Sequence[Request]) -> list[Generated]:
+        """Generate windows of any jobs; windows of equal length share a batch on a GPU, never on a CPU.
+
+        Raises:
+            ShapeError: features of the wrong shape.
+            NonFiniteOutput: the network produced NaN or infinity.
+        """
+        for request in requests:
+            self._check(request.features)
+        if self.device.type == "cpu":
+            return [generated for request in requests for generated in self._generate([request])]
+        done: dict[int, Generated] = {}
+        for length in {len(request.features) for request in requests}:
+            indices = [i for i, request in enumerate(requests) if len(request.features) == length]
+            done.update(zip(indices, self._generate([requests[i] for i in indices]), strict=True))
+        return [done[index] for index in range(len(requests))]
+
+    def warm_up(self, geometry: Geometry) -> None:
+        """Run one window, so that the first job does not pay for lazy initialisation."""
+        features = np.zeros((geometry.length, self.model.config.feature_size), np.float32)
+        self.generate([Request(features, first_state(self.context), seed=0)])
+
+    def _generate(self, requests: Sequence[Request]) -> list[Generated]:
+        events = [self._events(request) for request in requests]
+        tracks = np.stack([tracks for tracks, _ in events])  # (B, N, 3)
+        features = np.stack([request.features for request in requests])  # (B, N, D)
+        context = np.stack([request.state.rows for request in requests])  # (B, context, 70)
+        shape = (features.shape[1] - self.context, self.model.config.latent_size)
+        x_0 = np.stack([noise(r.seed, r.state.window, shape) for r in requests])  # (B, new, L)
+        rows = self._sample(features, tracks, context, x_0)  # (B, new, 70)
+        if not np.isfinite(rows).all():
+            raise NonFiniteOutput("the motion network produced NaN or infinity; check its weights and the features")
+        return [
+            Generated(
+                apply_controls(row, request.head_motion, request.expressiveness),
+                WindowState(
+                    request.state.window + 1,
+                    np.concatenate([request.state.rows, row])[-self.context :],
+                    track[-self.context :],
+                    next_events,
+                ),
+            )
+            for request, row, track, (_, next_events) in zip(requests, rows, tracks, events, strict=True)
+        ]
+
+    def _events(self, request: Request) -> tuple[FloatArray, EventState]:
+        loudness = request.features[self.context :, -1]
+        first_frame = request.state.window * len(loudness)
+        rng = philox(request.seed, request.state.window, EVENT_STREAM)
+        tracks, next_events = draw_events(request.state.events, first_frame, loudness, rng)
+        return np.concatenate([request.state.tracks, tracks]), next_events
+
+    @torch.inference_mode()
+    def _sample(self, features: FloatArray, tracks: FloatArray, context: FloatArray, x_0: FloatArray) -> FloatArray:
+        model, n_batch = self.model, len(features)
+        past = model.normaliser.encode(self._tensor(context))  # (B, context, L)
+        both = model.condition(
+            self._tensor(np.concatenate([features, features])),
+            self._tensor(np.concatenate([tracks, tracks])),
+            torch.arange(2 * n_batch, device=self.device) < n_batch,
+        )
+        alone = Condition(both.tokens[:n_batch], both.summary[:n_batch])
+        is_guided = dict(zip(self.schedule.times, self.schedule.guided, strict=True))
+
+        def denoise(x: torch.Tensor, t: float) -> torch.Tensor:
+            window = torch.cat([past, x], dim=1)  # (B, N, L)
+            if not is_guided[t]:
+                predicted: torch.Tensor = model(window, window.new_full((n_batch,), t), alone)
+                return predicted[:, self.context :]
+            pair = model(torch.cat([window, window]), window.new_full((2 * n_batch,), t), both)[:, self.context :]
+            return guided(pair[:n_batch], pair[n_batch:], self.schedule.guidance)
+
+        latent = integrate(velocity_of(denoise), self._tensor(x_0), self.schedule.times)  # (B, new, L)
+        rows: FloatArray = model.normaliser.decode(latent).cpu().numpy()
+        return rows
+
+    def _tensor(self, array: FloatArray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _check(self, features: FloatArray) -> None:
+        expected = self.model.config.feature_size
+        if features.ndim != 2 or len(features) <= self.context or features.shape[1] != expected:
+            raise ShapeError(
+                f"features of shape {features.shape}; expected (more than {self.context}, {expected}). "
+                "The motion model was trained for another audio encoder or bundle."
+            )

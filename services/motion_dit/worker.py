@@ -1,0 +1,121 @@
+"""Motion worker. START HERE: settings, load, warm up, serve.
+
+Takes one window of one job at a time (its features and what the previous window left), generates the motion of its new
+frames and commits it together with the state for the next window. Start with ``python -m services.motion_dit.worker``.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pydantic import Field
+
+from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
+from services.motion_dit.generator import MotionGenerator, Request
+from services.motion_dit.window import read_state
+from shared.bundles import Bundle, load_bundle
+from shared.errors import BadMessage, WeightsMismatch
+from shared.jobs import JobStore
+from shared.log import configure_logging
+from shared.protocol import MotionPayload, Stage
+from shared.settings import Settings
+from shared.timeline import window_at
+from shared.worker import Task, serve
+
+
+class MotionSettings(Settings):
+    """What this process reads."""
+
+    motion_device: str = Field("cpu", description="torch device of the motion model")
+    motion_weights: str = Field("", description="checkpoint file; empty: the one that ships with the bundle")
+    motion_max_batch: int = Field(4, ge=1, description="windows read at once")
+
+
+class MotionHandler:
+    """Generates windows; see `shared.worker.Handler`."""
+
+    stages: Sequence[Stage] = (Stage.MOTION,)
+
+    def __init__(
+        self,
+        generator: MotionGenerator,
+        store: JobStore,
+        bundle: Bundle,
+        max_batch: int = 4,
+        deadline_s: float = 30.0,
+    ) -> None:
+        self.generator = generator
+        self.store = store
+        self.bundle = bundle
+        self.max_batch = max_batch
+        self.deadline_s = deadline_s
+
+    def warm_up(self) -> None:
+        """Run one window of silence."""
+        self.generator.warm_up(self.bundle.geometry)
+
+    def handle(self, tasks: Sequence[Task]) -> None:
+        """Generate and commit; on a CPU one after another, so that the first job does not wait for the last."""
+        groups = [[task] for task in tasks] if self.generator.device.type == "cpu" else [list(tasks)]
+        for group in groups:
+            generated = self.generator.generate([self._request(task) for task in group])
+            for task, result in zip(group, generated, strict=True):
+                payload = _payload(task)
+                geometry = replace(self.bundle.geometry, hop=payload.hop)
+                window = window_at(task.unit.index, payload.n_frames, geometry)
+                rows = result.rows[: window.n_new]
+                reference = None if self.bundle.relative_motion else rows[0]
+                self.store.commit_motion(task, result.next_state.to_bytes(), rows, reference)
+
+    def _request(self, task: Task) -> Request:
+        payload = _payload(task)
+        context = self.bundle.geometry.context
+        if len(payload.features) != context + payload.hop:
+            raise BadMessage(f"{len(payload.features)} feature rows; expected {context} + {payload.hop}")
+        return Request(
+            features=payload.features,
+            state=read_state(payload.window_state, task.unit.index, context),
+            seed=payload.seed,
+            head_motion=payload.head_motion,
+            expressiveness=payload.expressiveness,
+        )
+
+
+def load_generator(settings: MotionSettings, bundle: Bundle) -> MotionGenerator:
+    """Load the checkpoint and check that it fits the bundle.
+
+    Raises:
+        WeightsMismatch: it does not.
+    """
+    path = Path(settings.motion_weights) if settings.motion_weights else EMBEDDED
+    model = load_checkpoint(path)
+    config = model.config
+    if (config.context, config.feature_size) != (bundle.geometry.context, bundle.feature_size):
+        raise WeightsMismatch(
+            f"{path} wants {config.context} context frames and {config.feature_size} features; bundle {bundle.name} "
+            f"has {bundle.geometry.context} and {bundle.feature_size}"
+        )
+    return MotionGenerator(model, settings.motion_device)
+
+
+def _payload(task: Task) -> MotionPayload:
+    if not isinstance(task.payload, MotionPayload):
+        raise BadMessage(f"unit {task.unit} carries {type(task.payload).__name__}; expected MotionPayload")
+    return task.payload
+
+
+def main() -> int:
+    """Serve until drained; returns the exit status."""
+    settings = MotionSettings()
+    configure_logging(settings.log_level, settings.log_format, kind="motion_dit")
+    torch.set_num_threads(settings.threads)
+    bundle = load_bundle(settings.bundle)
+    store = JobStore(settings.redis_url)
+    handler = MotionHandler(load_generator(settings, bundle), store, bundle, settings.motion_max_batch)
+    return serve(handler, store, settings, "motion_dit")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
