@@ -1,0 +1,105 @@
+"""START HERE for the command line: arguments in, exit code out.
+
+Exit codes: 0 done, 1 a typed error (its message is on stderr), 2 wrong arguments, 130 stopped by a signal.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from gateway.cli.animate import AnimateOptions, animate
+from gateway.cli.stack import StackOptions
+from gateway.cli.up import up
+from shared.errors import TalkingHeadError
+from shared.settings import Settings
+
+EXIT_ERROR, EXIT_STOPPED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: words after the program name; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    parsed = build_parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = parsed.run
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        run(parsed)
+    except TalkingHeadError as error:
+        print(f"talkinghead: {error.message}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("talkinghead: stopped", file=sys.stderr)
+        return EXIT_STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    parser = argparse.ArgumentParser(prog="talkinghead", description="A portrait and a voice in, a talking video out.")
+    parser.add_argument("--version", action="version", version=version("talkinghead"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_animate(commands.add_parser("animate", help="make a video of PORTRAIT speaking AUDIO"))
+    _add_up(commands.add_parser("up", help="run the whole stack on this machine until Ctrl-C"))
+    return parser
+
+
+def _add_animate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("portrait", type=Path, metavar="PORTRAIT", help="photo of a face: jpg, png or webp")
+    parser.add_argument("audio", type=Path, metavar="AUDIO", help="speech: mp3, m4a, ogg, webm, flac or wav")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="video to write")
+    parser.add_argument("--url", default="", help="gateway to use (default: start a private stack, stop it afterwards)")
+    parser.add_argument("--seed", type=int, help="same seed, same video (default: drawn)")
+    parser.add_argument("--head-motion", type=float, help="0 still .. 1.5 lively (default 1)")
+    parser.add_argument("--expressiveness", type=float, help="0 flat .. 1.5 strong (default 1)")
+    parser.add_argument("--output", choices=("square", "full"), help="square crop or the full photo (default square)")
+    parser.add_argument("--json", action="store_true", help="print nothing but the line of measures")
+    parser.set_defaults(run=_run_animate)
+
+
+def _add_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address of the gateway (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port of the gateway (default 8000; 0: any free one)")
+    parser.add_argument("--workdir", type=Path, default=Path("var/stack"), help="logs and data (default var/stack)")
+    parser.add_argument("--renderers", type=int, default=0, help="renderer processes (default: cores - 1)")
+    parser.add_argument("--start-timeout", type=float, default=180.0, metavar="S", help="give up after S seconds")
+    parser.set_defaults(run=_run_up)
+
+
+def _run_animate(parsed: argparse.Namespace) -> None:
+    named = ("seed", "head_motion", "expressiveness", "output")
+    fields = {name: str(getattr(parsed, name)) for name in named if getattr(parsed, name) is not None}
+    animate(AnimateOptions(parsed.portrait, parsed.audio, parsed.out, parsed.url, fields, parsed.json))
+
+
+def _run_up(parsed: argparse.Namespace) -> None:
+    settings = Settings()
+    own_redis = "redis_url" not in settings.model_fields_set
+    up(
+        StackOptions(
+            workdir=parsed.workdir,
+            host=parsed.host,
+            port=parsed.port,
+            n_renderers=parsed.renderers,
+            redis_url="" if own_redis else settings.redis_url,
+            start_timeout_s=parsed.start_timeout,
+        )
+    )
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
