@@ -12,12 +12,9 @@ SPEECH ?= tests/data/speech.flac
 OUT ?= demo.mp4
 ARGS ?=
 
-# System libraries and redis-server that setup unpacked because it was not root.
-UNPACKED := $(wildcard $(VENV)/system-libs)
-ifneq ($(UNPACKED),)
-export LD_LIBRARY_PATH := $(abspath $(UNPACKED))$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
-endif
-export PATH := $(PATH):$(abspath $(BIN))
+# Tools of the environment last on PATH; libraries that setup unpacked because it was not root (known after setup only).
+WITH_ENV = export PATH="$$PATH:$(abspath $(BIN))"; libs=$(abspath $(VENV))/system-libs; \
+	if [ -e "$$libs" ]; then export LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"; fi;
 
 .DEFAULT_GOAL := help
 .PHONY: help setup fmt lint test test-fast up demo bench clean
@@ -41,19 +38,19 @@ lint: $(READY) ## check format, ruff, mypy and import contracts
 	$(BIN)/lint-imports
 
 test: $(READY) ## run every test: real Redis, Celery, workers and whole jobs included
-	$(BIN)/python -m pytest $(ARGS)
+	@$(WITH_ENV) $(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY) ## run the inner loop: no processes, under a minute
-	$(BIN)/python -m pytest -m "not redis and not slow and not stack" $(ARGS)
+	@$(WITH_ENV) $(BIN)/python -m pytest -m "not redis and not slow and not stack" $(ARGS)
 
 up: $(READY) ## start the whole stack here (HOST, PORT, WORKDIR); Ctrl-C stops it
-	$(BIN)/talkinghead up --host $(HOST) --port $(PORT) --workdir $(WORKDIR) $(ARGS)
+	@$(WITH_ENV) $(BIN)/talkinghead up --host $(HOST) --port $(PORT) --workdir $(WORKDIR) $(ARGS)
 
 demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, OUT)
-	$(BIN)/talkinghead animate $(PORTRAIT) $(SPEECH) -o $(OUT) $(ARGS)
+	@$(WITH_ENV) $(BIN)/talkinghead animate $(PORTRAIT) $(SPEECH) -o $(OUT) $(ARGS)
 
 bench: $(READY) ## measure the whole stack on this machine
-	$(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
+	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
 
 clean: ## remove .venv, caches and everything the stack wrote
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

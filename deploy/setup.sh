@@ -15,7 +15,7 @@ TORCH=torch==2.13.0
 TORCH_INDEX=${TH_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
 APT_OPTIONS="-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
 SYSTEM=$PWD/.cache/system
-UNPACK="redis-server redis-tools liblzf1 libjemalloc2 libgl1 libglvnd0 libglx0 libx11-6 libxcb1 libxau6 libxdmcp6
+UNPACK="redis-server redis-tools liblzf1 libjemalloc2 libatomic1 libgl1 libglvnd0 libglx0 libx11-6 libxcb1 libxau6 libxdmcp6
  libbsd0 libmd0 libglib2.0-0 libpcre2-8-0"
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
@@ -60,7 +60,7 @@ unpack_packages() { # the same packages, unpacked where an ordinary user may wri
         cd "$SYSTEM"
         options="-o Dir::State::lists=$SYSTEM/lists -o Dir::Cache=$SYSTEM/cache -o Debug::NoLocking=1 -o Acquire::Retries=3"
         apt-get $options -q update >/dev/null
-        apt-get $options -q download $UNPACK >/dev/null
+        for package in $UNPACK; do apt-get $options -q download "$package" >/dev/null || true; done
         for package in *.deb; do dpkg-deb -x "$package" root; done
         rm -rf ./*.deb lists cache
     )
@@ -79,8 +79,8 @@ link_unpacked() { # make what was unpacked visible to the environment
     # libpcre2, libglvnd and friends of older packages live in /lib
     for file in "$SYSTEM"/root/lib/*-linux-gnu/*; do [ -e "$file" ] && ln -sf "$file" "$libraries/"; done
     ln -sfn "$libraries" "$VENV/system-libs"
+    LD_LIBRARY_PATH="$libraries" "$SYSTEM/root/usr/bin/redis-server" --version >/dev/null 2>&1 || return 0
     for tool in redis-server redis-cli redis-check-aof; do
-        [ -x "$SYSTEM/root/usr/bin/$tool" ] || continue
         rm -f "$VENV/bin/$tool"
         printf '#!/bin/sh\nLD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "%s" "$@"\n' \
             "$libraries" "$SYSTEM/root/usr/bin/$tool" > "$VENV/bin/$tool"
