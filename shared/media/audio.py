@@ -116,7 +116,7 @@ def decode_speech(path: Path, max_duration_s: float) -> NDArray[np.int16]:
     pieces: list[NDArray[np.int16]] = []
     n_samples = 0
     for frame in resampled_sound(path, SAMPLE_RATE, "mono", "s16"):
-        piece = frame.to_ndarray().reshape(-1)
+        piece = frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)
         pieces.append(piece)
         n_samples += len(piece)
         if n_samples > limit:

@@ -62,7 +62,9 @@ def encode_segment(jpegs: Sequence[bytes], path: Path, options: EncoderOptions) 
         raise ShapeError("a segment without frames; expected at least one")
     frames = (limited_range_frame(jpeg) for jpeg in jpegs)
     first = next(frames)
-    with av.open(str(path), "w", format="mp4", options={**EXACT, "video_track_timescale": str(FPS * TICKS_PER_FRAME)}) as out:
+    with av.open(
+        str(path), "w", format="mp4", options={**EXACT, "video_track_timescale": str(FPS * TICKS_PER_FRAME)}
+    ) as out:
         stream = _h264_stream(out, first, options)
         for index, frame in enumerate(itertools.chain([first], frames)):
             if (frame.width, frame.height) != (first.width, first.height):
