@@ -7,7 +7,7 @@ the same request can succeed later; Retry-After says when.
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from fastapi import FastAPI, Request
@@ -74,7 +74,10 @@ def install(app: FastAPI) -> None:
 
 
 async def _own(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.TalkingHeadError)
+    return _own_answer(request, cast(errors.TalkingHeadError, error))
+
+
+def _own_answer(request: Request, error: errors.TalkingHeadError) -> JSONResponse:
     status = status_of(error)
     headers = {}
     if error.retryable:
@@ -87,12 +90,12 @@ async def _own(request: Request, error: Exception) -> JSONResponse:
 async def _redis(request: Request, error: Exception) -> JSONResponse:
     log.warning("redis.unavailable", error=str(error))
     away = errors.RedisUnavailable("the job queue does not answer; it usually returns soon. Try again in a moment.")
-    return await _own(request, away)
+    return _own_answer(request, away)
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    found = [{"field": ".".join(map(str, e["loc"])), "detail": str(e["msg"])} for e in error.errors()]
+    invalid = cast(RequestValidationError, error)
+    found = [{"field": ".".join(map(str, e["loc"])), "detail": str(e["msg"])} for e in invalid.errors()]
     detail = "; ".join(f"{e['field']}: {e['detail']}" for e in found)
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     body = problem("invalid_input", detail, retryable=False, status=status, instance=request.url.path, errors=found)
@@ -100,16 +103,16 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _framework(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
+    refused = cast(HTTPException, error)
+    status = HTTPStatus(refused.status_code)
     code = FRAMEWORK_CODES.get(status, status.name.lower())
-    detail = f"{request.method} {request.url.path}: {error.detail}. The interface is described at /docs."
+    detail = f"{request.method} {request.url.path}: {refused.detail}. The interface is described at /docs."
     body = problem(code, detail, retryable=False, status=status, instance=request.url.path)
-    return _answer(body, status, dict(error.headers or {}))
+    return _answer(body, status, dict(refused.headers or {}))
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.exception("request.failed", path=request.url.path, exc_info=error)
+    log.error("request.failed", path=request.url.path, exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     detail = "an error inside the gateway that should not happen; its log says more. Trying again may help."
     body = problem("internal", detail, retryable=True, status=status, instance=request.url.path)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from shared.errors import InputError, LimitExceeded, UnsupportedMedia
 from shared.media.audio import probe_sound
 from shared.media.portrait import probe_portrait
-from shared.protocol import JobOptions
+from shared.protocol import JobOptions, Output
 
 FILES = ("portrait", "audio")
 FIELDS = ("seed", "head_motion", "expressiveness", "output")
@@ -28,7 +28,7 @@ MAX_FIELD_BYTES = 1024
 FRAMING_BYTES = 64 * 1024
 MAX_SEED = 2**63 - 1
 MAX_FACTOR = 1.5
-OUTPUTS = ("square", "full")
+OUTPUTS: tuple[Output, ...] = ("square", "full")
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,11 @@ def parse_options(fields: Mapping[str, str]) -> JobOptions:
     unknown = sorted(set(fields) - set(FIELDS))
     if unknown:
         raise InputError(f"unknown option {', '.join(map(repr, unknown))}; known are {', '.join(FIELDS)}.")
-    output = fields.get("output", "square")
-    if output != "square" and output != "full":
-        raise InputError(f"output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
     return JobOptions(
         seed=_seed(fields["seed"]) if "seed" in fields else secrets.randbelow(MAX_SEED + 1),
         head_motion=_factor("head_motion", fields.get("head_motion", "1")),
         expressiveness=_factor("expressiveness", fields.get("expressiveness", "1")),
-        output=output,
+        output=_output(fields.get("output", "square")),
     )
 
 
@@ -140,6 +137,13 @@ def _sorted_parts(form: FormData) -> tuple[dict[str, IO[bytes]], dict[str, str]]
     if misplaced:
         raise InputError(f"unknown file {', '.join(map(repr, misplaced))}; expected portrait and audio.")
     return files, fields
+
+
+def _output(text: str) -> Output:
+    for known in OUTPUTS:
+        if text == known:
+            return known
+    raise InputError(f"output is {text[:40]!r}; expected one of {', '.join(OUTPUTS)}.")
 
 
 def _seed(text: str) -> int:

@@ -6,7 +6,6 @@ with one put. Paths are relative, with forward slashes (``jobs/ID/speech.pcm``).
 
 import contextlib
 import errno
-import os
 import shutil
 import tempfile
 import uuid
@@ -72,8 +71,8 @@ def open_store(url: str) -> ArtifactStore:
         filesystem, root = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise ArtifactUnavailable(
-            f"cannot open the artifact store {scheme}://: {error}. Set TH_ARTIFACTS_URL to a folder or to an fsspec URL "
-            "whose driver is installed."
+            f"cannot open the artifact store {scheme}://: {error}. Set TH_ARTIFACTS_URL to a folder or to an "
+            "fsspec URL whose driver is installed."
         ) from error
     return RemoteStore(filesystem, root)
 
@@ -137,7 +136,7 @@ class LocalStore:
         """Names directly inside, without unfinished files."""
         with _explained("list", folder):
             try:
-                entries = os.listdir(self._place(folder))
+                entries = [entry.name for entry in self._place(folder).iterdir()]
             except FileNotFoundError:
                 return []
         return sorted(name for name in entries if not name.endswith(TEMPORARY_SUFFIX))
@@ -264,6 +263,7 @@ def _explained(verb: str, path: str, only: frozenset[int] | None = None) -> Iter
         if isinstance(error, FileNotFoundError):
             raise _missing(path) from error
         raise ArtifactUnavailable(
-            f"cannot {verb} {path}: {error.strerror or error}. Check space, rights and reachability of TH_ARTIFACTS_URL.",
+            f"cannot {verb} {path}: {error.strerror or error}. "
+            "Check space, rights and reachability of TH_ARTIFACTS_URL.",
             retry_after_s=5.0,
         ) from error

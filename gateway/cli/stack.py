@@ -94,7 +94,6 @@ def stack_specs(options: StackOptions, port: int, redis_url: str) -> list[ChildS
 
     n_renderers = options.n_renderers or max(1, usable_cores() - 1)
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    schedule = ("--schedule", str(workdir / "celerybeat-schedule"), "--pidfile", "")
     return [
         spec("gateway", *_gateway_arguments(options.host, port)),
         *(spec(f"renderer-{i}", "-m", "services.renderer.worker") for i in range(n_renderers)),
@@ -102,7 +101,7 @@ def stack_specs(options: StackOptions, port: int, redis_url: str) -> list[ChildS
         spec("motion_dit", "-m", "services.motion_dit.worker"),
         spec("muxer", "-m", "gateway.muxer"),
         spec("celery", *CELERY, "worker", "--pool", "prefork", "--concurrency", "2", *quiet),
-        spec("beat", *CELERY, "beat", *schedule),
+        spec("beat", *CELERY, "beat", "--pidfile", ""),
     ]
 
 

@@ -94,7 +94,9 @@ def limited_range_frame(jpeg: bytes) -> av.VideoFrame:
     width, height = picture.width & ~1, picture.height & ~1
     if picture.format.name != "yuvj420p" or (width, height) != (picture.width, picture.height):
         picture = picture.reformat(width=width, height=height, format="yuvj420p")
-    return av.VideoFrame.from_ndarray(_to_limited(picture.to_ndarray(), height), format="yuv420p")
+    return av.VideoFrame.from_ndarray(
+        _to_limited(np.asarray(picture.to_ndarray(), dtype=np.uint8), height), format="yuv420p"
+    )
 
 
 def assemble(segments: Iterable[Path], sound: Path, n_frames: int, path: Path) -> None:

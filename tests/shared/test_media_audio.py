@@ -4,6 +4,7 @@ import io
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -28,7 +29,7 @@ FORMATS = [
 
 
 def tone(seconds: float, rate: int = RATE, amplitude: float = 0.3) -> NDArray[np.float64]:
-    return amplitude * np.sin(2 * np.pi * TONE_HZ * np.arange(round(seconds * rate)) / rate)
+    return np.asarray(amplitude * np.sin(2 * np.pi * TONE_HZ * np.arange(round(seconds * rate)) / rate))
 
 
 def write_sound(
@@ -36,15 +37,15 @@ def write_sound(
 ) -> Path:
     """Write mono ``samples`` at 48 kHz as stereo; optionally a video track beside it."""
     with av.open(str(path), "w", format=container) as out:
-        stream = out.add_stream(codec, rate=RATE, layout="stereo")
-        picture = out.add_stream("libx264", rate=25) if with_picture else None
+        stream: Any = out.add_stream(codec, rate=RATE, layout="stereo")
+        picture: Any = out.add_stream("libx264", rate=25) if with_picture else None
         if picture is not None:
             picture.width = picture.height = 64
             picture.pix_fmt = "yuv420p"
             for index in range(5):
-                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * index, np.uint8), format="rgb24")
-                frame.pts, frame.time_base = index, Fraction(1, 25)
-                out.mux(picture.encode(frame))
+                drawn = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * index, np.uint8), format="rgb24")
+                drawn.pts, drawn.time_base = index, Fraction(1, 25)
+                out.mux(picture.encode(drawn))
             out.mux(picture.encode(None))
         pcm = np.rint(np.repeat(samples[:, None], 2, axis=1) * 32_767).astype(np.int16).reshape(1, -1)
         block = 960 * 2

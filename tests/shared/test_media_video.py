@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -28,10 +29,11 @@ def jpeg(index: int, width: int = SIDE, height: int = SIDE) -> bytes:
 
 
 def rgb_of(data: bytes) -> NDArray[np.uint8]:
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def decoded(path: Path) -> list[av.VideoFrame]:
+def decoded(path: Path) -> list[Any]:
     with av.open(str(path)) as container:
         return list(container.decode(container.streams.video[0]))
 
@@ -104,7 +106,8 @@ def test_sound_is_as_long_as_the_video(tmp_path: Path, sound_s: float) -> None:
     sound = write_sound(tmp_path / "a.wav", "wav", "pcm_s16le", "s16", tone(sound_s))
     assemble(segments_of(tmp_path, [n_frames]), sound, n_frames, tmp_path / "result.mp4")
     with av.open(str(tmp_path / "result.mp4")) as container:
-        video, audio = container.streams.video[0], container.streams.audio[0]
+        video: Any = container.streams.video[0]
+        audio: Any = container.streams.audio[0]
         assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
         assert audio.codec_context.sample_rate == 48_000
         assert video.average_rate == 25
@@ -124,7 +127,7 @@ def test_sound_stays_in_time(tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "a.flac", "flac", "flac", "s16", samples)
     assemble(segments_of(tmp_path, [50]), sound, 50, tmp_path / "result.mp4")
     with av.open(str(tmp_path / "result.mp4")) as container:
-        frames = list(container.decode(container.streams.audio[0]))
+        frames: list[Any] = list(container.decode(container.streams.audio[0]))
     heard = np.concatenate([f.to_ndarray()[0] for f in frames])
     start_s = float(frames[0].time) + np.argmax(np.abs(heard) > 0.4) / 48_000
     assert start_s == pytest.approx(1.0, abs=0.01)
