@@ -1,0 +1,156 @@
+"""Faces in a photo: MediaPipe Face Mesh and selfie segmentation, whose models come with the wheel.
+
+Imported on first use, and only where a portrait is prepared: drawing frames never needs MediaPipe.
+"""
+
+import os
+import warnings
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from services.renderer.embedded.geometry import Bytes, Floats
+from services.renderer.interface import N_LANDMARKS, PERSON_PX
+
+WORKING_PX = 1280
+CONFIDENCE = 0.3
+MAX_FACES = 5
+FACE_MARGIN = 1.0  # of the detected box, each side, around a face that only the detector finds
+TILE_SCALES = (2, 4)  # the photo is searched in tiles of 1/2 and 1/4 of its size
+
+
+def find_faces(photo: Bytes) -> list[Floats]:
+    """Landmarks of every face of a photo, largest first.
+
+    The mesh's own detector sees faces down to about a fifth of the photo; smaller ones are looked for with the
+    full-range detector, then in overlapping tiles.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+
+    Returns:
+        Arrays (478, 3) float32 in pixels of the photo; z on the scale of x.
+    """
+    scale = min(1.0, WORKING_PX / max(photo.shape[:2]))
+    small = photo if scale == 1.0 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    faces = [mesh / scale for mesh in _mesh(small)]
+    if not faces:
+        faces = [mesh for box in _search(photo, small, scale) for mesh in _mesh_in(photo, box)]
+    return sorted(faces, key=_extent, reverse=True)
+
+
+def landmarks_of_crop(crop: Bytes) -> Floats | None:
+    """Landmarks of the one large face of an upright crop, or None."""
+    faces = _mesh(crop)
+    return max(faces, key=_extent) if faces else None
+
+
+def person_mask(crop: Bytes) -> Bytes:
+    """Where a person is: (128, 128) uint8, 255 inside."""
+    with _quiet():
+        result = _segmenter().process(np.ascontiguousarray(crop))
+    mask = cv2.resize(result.segmentation_mask, (PERSON_PX, PERSON_PX), interpolation=cv2.INTER_AREA)
+    return np.clip(np.rint(mask * 255.0), 0, 255).astype(np.uint8)
+
+
+def _mesh(image: Bytes) -> list[Floats]:
+    height, width = image.shape[:2]
+    with _quiet():
+        result = _face_mesh().process(np.ascontiguousarray(image))
+    size = np.array([width, height, width], np.float32)
+    faces: list[Floats] = []
+    for face in result.multi_face_landmarks or ():
+        points = np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * size
+        # Normalised landmarks are at pixel edges, our pixels are at their centres.
+        points[:, :2] -= 0.5
+        if points.shape == (N_LANDMARKS, 3) and bool(np.isfinite(points).all()):
+            faces.append(points)
+    return faces
+
+
+def _mesh_in(photo: Bytes, box: tuple[float, float, float, float]) -> list[Floats]:
+    """Mesh of the part of the photo around a detected box (x, y, width, height, pixels)."""
+    x, y, width, height = box
+    margin = FACE_MARGIN * max(width, height)
+    left, top = max(0, int(x - margin)), max(0, int(y - margin))
+    part = photo[top : int(y + height + margin), left : int(x + width + margin)]
+    if min(part.shape[:2]) < 8:
+        return []
+    scale = min(1.0, WORKING_PX / max(part.shape[:2]))
+    small = part if scale == 1.0 else cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    offset = np.array([left, top, 0.0], np.float32)
+    return [mesh / scale + offset for mesh in _mesh(small)[:1]]
+
+
+def _search(photo: Bytes, small: Bytes, scale: float) -> list[tuple[float, float, float, float]]:
+    boxes = [tuple(v / scale for v in box) for box in _detect(small)]
+    for parts in TILE_SCALES:
+        if boxes:
+            break
+        height, width = photo.shape[:2]
+        tile_h, tile_w = -(-height // parts), -(-width // parts)
+        for top in range(0, height - tile_h + 1, max(1, tile_h // 2)):
+            for left in range(0, width - tile_w + 1, max(1, tile_w // 2)):
+                tile = photo[top : top + tile_h, left : left + tile_w]
+                k = min(1.0, 640 / max(tile.shape[:2]))
+                tile = tile if k == 1.0 else cv2.resize(tile, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
+                boxes += [(x / k + left, y / k + top, w / k, h / k) for x, y, w, h in _detect(tile)]
+    return _distinct([(x, y, w, h) for x, y, w, h in boxes])
+
+
+def _distinct(boxes: list[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
+    """Boxes whose middle lies in no larger box kept before."""
+    kept: list[tuple[float, float, float, float]] = []
+    for box in sorted(boxes, key=lambda b: -b[2] * b[3]):
+        x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+        if not any(k[0] < x < k[0] + k[2] and k[1] < y < k[1] + k[3] for k in kept):
+            kept.append(box)
+    return kept[:MAX_FACES]
+
+
+def _detect(image: Bytes) -> list[tuple[float, float, float, float]]:
+    height, width = image.shape[:2]
+    with _quiet():
+        result = _detector().process(np.ascontiguousarray(image))
+    boxes = []
+    for detection in result.detections or ():
+        box = detection.location_data.relative_bounding_box
+        boxes.append((box.xmin * width, box.ymin * height, box.width * width, box.height * height))
+    return boxes
+
+
+def _extent(points: Floats) -> float:
+    return float(np.ptp(points[:, 0]) * np.ptp(points[:, 1]))
+
+
+def _quiet() -> "warnings.catch_warnings[None]":
+    """MediaPipe uses calls that protobuf has deprecated."""
+    return warnings.catch_warnings(action="ignore")
+
+
+@cache
+def _solutions() -> Any:
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    with _quiet():
+        from mediapipe.python import solutions
+
+    return solutions
+
+
+@cache
+def _face_mesh() -> Any:
+    return _solutions().face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=MAX_FACES, refine_landmarks=True, min_detection_confidence=CONFIDENCE
+    )
+
+
+@cache
+def _detector() -> Any:
+    return _solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
+
+
+@cache
+def _segmenter() -> Any:
+    return _solutions().selfie_segmentation.SelfieSegmentation(model_selection=0)

@@ -1,0 +1,42 @@
+"""Landmark numbers of MediaPipe Face Mesh (refined, 478 points) by what they mark. "Left" is always the image side."""
+
+INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+# Rings of the red of the lips, outside in, without the corners.
+UPPER_LIP = (
+    *OUTER_UPPER[1:-1],
+    *(184, 74, 73, 72, 11, 302, 303, 304, 408),
+    *(183, 42, 41, 38, 12, 268, 271, 272, 407),
+    *INNER_UPPER[1:-1],
+)
+LOWER_LIP = (
+    *OUTER_LOWER[1:-1],
+    *(77, 90, 180, 85, 16, 315, 404, 320, 307),
+    *(96, 89, 179, 86, 15, 316, 403, 319, 325),
+    *INNER_LOWER[1:-1],
+)
+LIP_CORNERS = (61, 291, 78, 308, 62, 292, 76, 306)
+
+FACE_OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
+CHIN, FOREHEAD, SIDE_LEFT, SIDE_RIGHT = 152, 10, 234, 454
+
+# Per eye, image left to image right.
+LEFT_UPPER_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133)
+LEFT_LOWER_LID = (33, 7, 163, 144, 145, 153, 154, 155, 133)
+RIGHT_UPPER_LID = (362, 398, 384, 385, 386, 387, 388, 466, 263)
+RIGHT_LOWER_LID = (362, 382, 381, 380, 374, 373, 390, 249, 263)
+LEFT_IRIS = (468, 469, 470, 471, 472)
+RIGHT_IRIS = (473, 474, 475, 476, 477)
+LEFT_BROW_LOWER = (46, 53, 52, 65, 55)
+RIGHT_BROW_LOWER = (285, 295, 282, 283, 276)
+LEFT_BROW_UPPER = (70, 63, 105, 66, 107)
+RIGHT_BROW_UPPER = (336, 296, 334, 293, 300)
+
+CHEEKS = (50, 280, 205, 425, 101, 330)
+LIP_COLOUR = (0, 17, 84, 314, 37, 267)
+N_MESH = 468
