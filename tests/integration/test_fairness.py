@@ -1,0 +1,55 @@
+"""Jobs at the same time: equal ones advance equally, a short one does not wait for a long one."""
+
+import time
+
+import pytest
+
+from tests.integration.conftest import SEED
+from tests.integration.speech import repeated
+from tests.integration.stack import PORTRAIT, SPEECH, Stack
+from tests.integration.viewer import Viewer
+
+pytestmark = [pytest.mark.stack, pytest.mark.redis, pytest.mark.slow]
+
+EQUAL_SHARE = 0.8
+SHORT_JOB_S = 10.0
+LONG_JOB_S = 120.0
+MOST_SLOWDOWN = 3.0
+
+
+def test_equal_jobs_advance_equally(ready_stack: Stack) -> None:
+    ids = [ready_stack.submit(SPEECH, seed=SEED + number) for number in range(2)]
+    with Viewer(ready_stack.url, ids[0]) as one, Viewer(ready_stack.url, ids[1]) as other:
+        viewers = [one, other]
+        ends = [viewer.wait_end().at_s for viewer in viewers]
+    first_end_s = min(ends)
+    late = viewers[ends.index(max(ends))]
+    seen = sum(frame.at_s <= first_end_s for frame in late.frames)
+    assert seen >= EQUAL_SHARE * len(late.frames)
+
+
+def test_short_job_does_not_wait_for_a_long_one(ready_stack: Stack) -> None:
+    short, long = repeated(SPEECH, SHORT_JOB_S), repeated(SPEECH, LONG_JOB_S)
+    alone_s = timed(ready_stack, short)
+    long_id = post(ready_stack, long)
+    with Viewer(ready_stack.url, long_id) as viewer:
+        viewer.wait_frame(65)
+        beside_s = timed(ready_stack, short)
+        assert ready_stack.job(long_id)["state"] == "running", "the long job was there all the time"
+    ready_stack.http.delete(f"/v1/jobs/{long_id}")
+    assert beside_s <= MOST_SLOWDOWN * alone_s
+
+
+def timed(stack: Stack, wav: bytes) -> float:
+    """Run a job; seconds from its acceptance to its end."""
+    job_id = post(stack, wav)
+    started_s = time.monotonic()
+    with Viewer(stack.url, job_id) as viewer:
+        return viewer.wait_end().at_s - started_s
+
+
+def post(stack: Stack, wav: bytes) -> str:
+    """Create a job over this sound."""
+    response = stack.post("speech.wav", wav, PORTRAIT.name, PORTRAIT.read_bytes(), seed=SEED)
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
