@@ -100,7 +100,7 @@ def run_job(client: GatewayClient, options: AnimateOptions, display: "Display") 
         raise TalkingHeadError(_reason(last.data))
     display.say("saving")
     client.save_video(job_id, options.out)
-    frames = int(client.job(job_id)["n_frames"])
+    frames = int(last.data["progress"]["frames_total"])
     return Measures(frames, frames / FPS, frames / FPS / total_s, first_frame_s)
 
 
@@ -114,7 +114,6 @@ class Display:
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._task: TaskID | None = progress.add_task("starting", total=None) if progress is not None else None
-        self._drawn = 0
 
     def say(self, words: str) -> None:
         """Name the current step."""
@@ -126,12 +125,10 @@ class Display:
 
     def follow(self, event: Event) -> None:
         """Show an event of the job."""
-        total = event.data.get("n_frames")
-        if total:
-            self._update(total=int(total))
-        if event.name == "frame":
-            self._drawn += 1
-            self._update(description="speaking", completed=self._drawn)
+        if event.name == "job.progress":
+            self._update(total=event.data["frames_total"])
+        elif event.name == "frame":
+            self._update(description="speaking", total=event.data["frames_total"], completed=event.data["index"] + 1)
         elif event.name == "job.state":
             self.say(str(event.data.get("state", "")))
 
