@@ -50,6 +50,7 @@ demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, O
 	@$(WITH_ENV) $(BIN)/talkinghead animate $(PORTRAIT) $(SPEECH) -o $(OUT) $(ARGS)
 
 bench: $(READY) ## measure the whole stack on this machine
+	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
 
 clean: ## remove .venv, caches and everything the stack wrote

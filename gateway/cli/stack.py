@@ -22,7 +22,7 @@ from gateway.cli.supervisor import Supervisor
 from shared.errors import ConfigurationError, DependencyError
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-READY_POLL_S = 0.1
+READY_POLL_S = 0.2
 CELERY = ("-m", "celery", "-A", "gateway.tasks")
 
 
@@ -159,8 +159,8 @@ def _what_is_missing(response: httpx.Response) -> str:
         body = response.json()
     except ValueError:
         return f"the gateway (HTTP {response.status_code})"
-    missing = body.get("missing") or body.get("detail") or f"HTTP {response.status_code}"
-    return ", ".join(missing) if isinstance(missing, list) else str(missing)
+    missing = [str(name).removeprefix("worker:") for name in body.get("missing", ())]
+    return ", ".join(missing) or str(body.get("detail", f"the gateway (HTTP {response.status_code})"))
 
 
 @contextmanager

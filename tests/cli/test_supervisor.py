@@ -16,6 +16,7 @@ from gateway.cli.process import ChildSpec
 from gateway.cli.supervisor import Supervisor
 from shared.errors import DependencyError
 
+pytestmark = pytest.mark.stack
 FOREVER = "import time\nprint('alive', flush=True)\ntime.sleep(600)"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
 POLITE = (
