@@ -84,7 +84,7 @@ class _Canvas:
     def __init__(self, size_px: int, backdrop: tuple[int, int, int]) -> None:
         self._scale = size_px / SIZE_PX
         light = 1.0 - 0.25 * np.linspace(0.0, 1.0, size_px)[:, None, None]
-        self._pixels = np.float32(backdrop) * np.broadcast_to(light, (size_px, size_px, 1)).astype(np.float32)
+        self._pixels = np.array(backdrop, np.float32) * np.broadcast_to(light, (size_px, size_px, 1)).astype(np.float32)
 
     def ellipse(
         self,
@@ -113,14 +113,16 @@ class _Canvas:
 
     def finish(self, size_px: int) -> NDArray[np.uint8]:
         small = cv2.resize(self._pixels, (size_px, size_px), interpolation=cv2.INTER_AREA)
-        return np.clip(np.rint(small), 0, 255).astype(np.uint8)
+        picture: NDArray[np.uint8] = np.clip(np.rint(small), 0, 255).astype(np.uint8)
+        return picture
 
     def _mask(self) -> NDArray[np.float32]:
         return np.zeros(self._pixels.shape[:2], np.float32)
 
     def _scaled(self, points: list[tuple[int, int]]) -> NDArray[np.int32]:
-        return np.rint(np.array(points) * self._scale).astype(np.int32)
+        scaled: NDArray[np.int32] = np.rint(np.array(points) * self._scale).astype(np.int32)
+        return scaled
 
     def _lay(self, mask: NDArray[np.float32], colour: tuple[int, int, int], blur: float, opacity: float) -> None:
         soft = cv2.GaussianBlur(mask, (0, 0), blur * self._scale)[..., None] * opacity
-        self._pixels += soft * (np.float32(colour) - self._pixels)
+        self._pixels += soft * (np.array(colour, np.float32) - self._pixels)

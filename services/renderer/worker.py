@@ -20,6 +20,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 from pydantic import Field
+from shared.jobs import JobStore
+from shared.worker import Task, serve
 
 from services.renderer.drawn_face import draw_face
 from services.renderer.embedded.prepare import prepare
@@ -27,14 +29,12 @@ from services.renderer.embedded.renderer import Puppet
 from services.renderer.interface import Appearance
 from shared.artifacts import ArtifactStore, open_store
 from shared.errors import BadMessage, NoFaceFound, ShapeError
-from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.media.portrait import decode_portrait
 from shared.metrics import frames_total
 from shared.motion import neutral_rows
 from shared.protocol import Output, PortraitPayload, RenderPayload, Stage, shard_of
 from shared.settings import Settings
-from shared.worker import Task, serve
 
 KIND = "renderer"
 DEADLINE_S = 60.0

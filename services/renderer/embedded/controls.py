@@ -5,6 +5,7 @@ at zero draws a gap of c_lip mouth widths; zero is contact. The head pose is lim
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Controls:
         return not self.pose.any() and not self.shift.any()
 
 
-def jaw_from_opening(c_lip: NDArray[np.floating]) -> Floats:
+def jaw_from_opening(c_lip: NDArray[Any]) -> Floats:
     """Jaw field of a commanded lip opening: 1.15 (1 - exp(-c_lip / 0.45)), 0 .. 0.9."""
     jaw: Floats = np.clip(1.15 * (1.0 - np.exp(-np.asarray(c_lip) / 0.45)), 0.0, 0.9).astype(np.float32)
     return jaw
@@ -114,7 +115,7 @@ def controls_of(motion: Floats, reference: Floats | None = None) -> list[Control
     ]
 
 
-def rotations(pyr: NDArray[np.floating]) -> NDArray[np.float64]:
+def rotations(pyr: NDArray[Any]) -> NDArray[np.float64]:
     """Rz(roll) Ry(yaw) Rx(pitch) for column vectors; axes x right, y down, z away: (N, 3) degrees -> (N, 3, 3)."""
     pitch, yaw, roll = np.deg2rad(np.asarray(pyr, np.float64)).T
     cx, sx, cy, sy, cz, sz = np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw), np.cos(roll), np.sin(roll)
@@ -123,7 +124,8 @@ def rotations(pyr: NDArray[np.floating]) -> NDArray[np.float64]:
         [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
         [-sy, cy * sx, cy * cx],
     ]
-    return np.array(rows).transpose(2, 0, 1)
+    matrices: NDArray[np.float64] = np.array(rows).transpose(2, 0, 1)
+    return matrices
 
 
 def angles(turn: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,13 +137,14 @@ def angles(turn: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def soft_limit(
-    value: NDArray[np.floating], knee: NDArray[np.float64] | float, limit: NDArray[np.float64] | float
+    value: NDArray[Any], knee: NDArray[np.float64] | float, limit: NDArray[np.float64] | float
 ) -> NDArray[np.float64]:
     """The value itself up to the knee, then a tanh that never passes the limit; odd and smooth."""
     size = np.abs(np.asarray(value, np.float64))
     room = np.asarray(limit) - knee
     limited = np.where(size <= knee, size, knee + room * np.tanh((size - knee) / room))
-    return np.copysign(limited, value)
+    signed: NDArray[np.float64] = np.copysign(limited, value)
+    return signed
 
 
 def _field_weights(sliders: Floats, c_lip: Floats) -> Floats:

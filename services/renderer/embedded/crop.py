@@ -16,7 +16,7 @@ from services.renderer.interface import CROP_PX
 
 SIDE = 2.3  # of the longer side of the face's box
 UP = 0.125  # of the side: how far the crop's centre lies above the face's
-MAX_SHIFT = 0.10  # of the side
+MAX_SHIFT = 0.14  # of the side
 MIN_SIDE = 0.86  # of the wanted side, when shrunk into the photo
 FILL_BLUR_PX = 22.0
 FILL_SEAM_PX = 7.0

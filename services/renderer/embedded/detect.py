@@ -52,7 +52,8 @@ def person_mask(crop: Bytes) -> Bytes:
     with _quiet():
         result = _segmenter().process(np.ascontiguousarray(crop))
     mask = cv2.resize(result.segmentation_mask, (PERSON_PX, PERSON_PX), interpolation=cv2.INTER_AREA)
-    return np.clip(np.rint(mask * 255.0), 0, 255).astype(np.uint8)
+    person: Bytes = np.clip(np.rint(mask * 255.0), 0, 255).astype(np.uint8)
+    return person
 
 
 def _mesh(image: Bytes) -> list[Floats]:

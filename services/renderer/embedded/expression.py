@@ -1,7 +1,7 @@
 """What each slider does to each landmark, drawn up by hand from anatomy and looks.
 
-Coordinates around the mouth: u = (x - mouth centre) / half mouth width; v = (y - lip line) / mouth width, down positive,
-0 between the lip curves. Displacements are pixels of the crop at slider value 1.
+Coordinates around the mouth: u = (x - mouth centre) / half mouth width; v = (y - lip line) / mouth width, down
+positive, 0 between the lip curves. Displacements are pixels of the crop at slider value 1.
 """
 
 from dataclasses import dataclass

@@ -15,7 +15,9 @@ from services.renderer.embedded.geometry import Bytes, Face, Floats, blur, smoot
 
 LID_EDGE_PX = 1.4
 STRIP_ABOVE, STRIP_BELOW = 0.07, 0.03  # of the eye width: liner and lashes, moving rigidly
-STRIP_SHRINKS_TO = 0.65
+STRIP_SHRINKS_TO = 0.6
+LID_PULL = 0.4  # of the way to the median lid colour
+LASH = 0.4
 OPEN_REST = 0.06  # of the opening: a shut lid ends this far above the lower one
 GAZE_X, GAZE_Y = 0.16, 0.07  # of the eye width per unit
 CLOSED_ASPECT = 0.13  # below this the eye is shut in the photo already
@@ -109,10 +111,11 @@ def _blink(patch: Bytes, skin: Bytes, eye: Eye, shut: float) -> Bytes:
     below = edge + STRIP_BELOW * ew * shrink * smoothstep(0.0, 0.05 * ew, eye.travel)
     cover = np.clip(0.5 + (below - eye.y) / LID_EDGE_PX, 0.0, 1.0).astype(np.float32)
     fades = smoothstep(0.0, 0.06 * ew, eye.travel)
-    lash = 0.55 * shut * fades * np.exp(-(((eye.y - edge) / (0.035 * ew)) ** 2))
+    lash = LASH * shut * fades * np.exp(-(((eye.y - edge) / (0.035 * ew)) ** 2))
     drawn = cv2.blendLinear(lid, patch, cover, 1.0 - cover).astype(np.float32)
     drawn += lash[..., None].astype(np.float32) * (eye.lash - drawn)
-    return np.rint(drawn).astype(np.uint8)
+    shut_eye: Bytes = np.rint(drawn).astype(np.uint8)
+    return shut_eye
 
 
 def _build(
@@ -132,8 +135,9 @@ def _build(
     lid = blur(np.interp(axis_x, lids_up[order_up, 0], lids_up[order_up, 1]).reshape(1, -1), 1.2).ravel()
     floor = blur(np.interp(axis_x, lids_low[order_low, 0], lids_low[order_low, 1]).reshape(1, -1), 1.2).ravel()
     start, end = float(lids_up[:, 0].min()), float(lids_up[:, 0].max())
-    corner = smoothstep(0.0, 0.10 * ew, np.minimum(axis_x - start, end - axis_x))
-    travel = np.maximum(floor - lid, 0.0) * (1.0 - OPEN_REST) * corner
+    to_corner = np.minimum(axis_x - start, end - axis_x)
+    corner = smoothstep(0.0, 0.10 * ew, to_corner)
+    travel = _travel(np.where(to_corner > 0, np.maximum(floor - lid, 0.0), 0.0), ew)
     brow_points = face.points[list(brow), :2]
     brow_order = np.argsort(brow_points[:, 0])
     brow_y = np.interp(axis_x, brow_points[brow_order, 0], brow_points[brow_order, 1])
@@ -141,7 +145,7 @@ def _build(
     skin_top = blur((lid - skin).reshape(1, -1), 2.0).ravel()
     patch = np.ascontiguousarray(texture[rows, columns])
     y = np.broadcast_to(axis_y[:, None], patch.shape[:2])
-    opening = np.clip(np.minimum(y - lid, floor - y) / 1.6 + 0.3, 0.0, 1.0) * (corner > 0)
+    opening = np.clip(np.minimum(y - lid, floor - y) / 1.6 + 0.3, 0.0, 1.0) * (corner > 0).astype(np.float32)
     aspect = float((floor - lid).max()) / ew
     return Eye(
         rows=rows,
@@ -149,7 +153,7 @@ def _build(
         lid=(lid - rows.start).astype(np.float32),
         travel=travel.astype(np.float32),
         skin_top=(skin_top - rows.start).astype(np.float32),
-        smooth=_smooth_lid(patch, y, lid, skin_top, ew),
+        smooth=_smooth_lid(patch, y, lid, skin_top, smoothstep(-0.04 * ew, 0.22 * ew, to_corner), ew),
         lash=_lash_colour(patch, y, lid, floor, corner),
         opening=blur(opening, 0.6),
         look=_look(face.points[list(iris), :2], axis_x, axis_y, ew),
@@ -169,7 +173,14 @@ def _patch(lids_up: Floats, lids_low: Floats, ew: float, size: int) -> tuple[sli
     return slice(top, max(min(bottom, size), top + 8)), slice(left, max(min(right, size), left + 8))
 
 
-def _smooth_lid(patch: Bytes, y: Floats, lid: Floats, skin_top: Floats, ew: float) -> Bytes:
+def _travel(opening: Floats, ew: float) -> Floats:
+    """How far the lid's edge goes: the opening, with a tail beyond the corners that takes the lashes there along."""
+    row = (opening * (1.0 - OPEN_REST)).astype(np.float32).reshape(1, -1)
+    with_tail = np.maximum(row, blur(row, 0.075 * ew))
+    return blur(with_tail, max(0.025 * ew, 0.6)).ravel()
+
+
+def _smooth_lid(patch: Bytes, y: Floats, lid: Floats, skin_top: Floats, beside: Floats, ew: float) -> Bytes:
     """The patch with the skin between ``skin_top`` and the lashes low-passed and pulled to its median colour."""
     image = patch.astype(np.float32)
     skin = (y > skin_top) & (y < lid - 0.5 * STRIP_ABOVE * ew)
@@ -177,16 +188,19 @@ def _smooth_lid(patch: Bytes, y: Floats, lid: Floats, skin_top: Floats, ew: floa
         return patch
     bright = image[skin]
     grey = bright.mean(axis=1)
-    median = np.median(bright[grey >= np.percentile(grey, 35)], axis=0)
+    median = np.median(bright[grey >= np.percentile(grey, 55)], axis=0)
     weight = skin.astype(np.float32)[..., None]
-    sigma = max(0.045 * ew, 0.6)
+    sigma = max(0.06 * ew, 0.6)
     total = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
     soft = cv2.GaussianBlur(image * weight, (0, 0), sigma) / np.maximum(total, 1e-3)
-    pulled = 0.45 * soft + 0.55 * median
+    pulled = (1.0 - LID_PULL) * soft + LID_PULL * median
     t = np.clip((y - skin_top) / np.maximum(lid - STRIP_ABOVE * ew - skin_top, 1.0), 0.0, 1.0)
     keep_lashes = np.clip((y - (lid - STRIP_ABOVE * ew)) / (0.05 * ew), 0.0, 1.0)
-    k = (smoothstep(0.05, 0.6, t) * (1.0 - keep_lashes))[..., None]
-    return np.rint(image + k * (pulled - image)).astype(np.uint8)
+    # A shut lid is round: a little lighter along its middle.
+    pulled = pulled * (0.97 + 0.08 * np.exp(-(((t - 0.6) / 0.3) ** 2)))[..., None]
+    k = (smoothstep(0.0, 0.75, t) * (1.0 - keep_lashes) * beside)[..., None]
+    smooth: Bytes = np.clip(np.rint(image + k * (pulled - image)), 0, 255).astype(np.uint8)
+    return smooth
 
 
 def _lash_colour(patch: Bytes, y: Floats, lid: Floats, floor: Floats, corner: Floats) -> Floats:

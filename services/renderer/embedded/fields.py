@@ -1,7 +1,7 @@
 """Dense displacement fields of the sliders, in two layers that are torn apart along the lips.
 
-Layer "low" knows nothing of the upper lip and continues the lower lip's motion upwards; layer "up" mirrors that. Each is
-smooth and does not fold across the lip line, both agree beyond the corners; the tear happens when they are composited.
+Layer "low" knows nothing of the upper lip and continues the lower lip's motion upwards; layer "up" mirrors that. Each
+is smooth and does not fold across the lip line, both agree beyond the corners; the tear happens at compositing.
 """
 
 import cv2
@@ -82,4 +82,5 @@ def _pins(face: Face) -> Floats:
     centre = face.oval_centre
     pushed = centre + 1.25 * (face.oval - centre)
     upper = pushed[face.oval[:, 1] < centre[1]]
-    return np.concatenate([border, sides, np.array(throat), upper]).astype(np.float32)
+    pins: Floats = np.concatenate([border, sides, np.array(throat), upper]).astype(np.float32)
+    return pins

@@ -1,6 +1,7 @@
 """Small shapes every part uses: the coarse grid, smooth steps, the face's own lengths."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,8 @@ def nodes() -> Floats:
 def node_grid() -> Floats:
     """Pixel coordinates of all nodes: (2, GRID, GRID), x then y."""
     axis = nodes()
-    return np.stack(np.meshgrid(axis, axis)).astype(np.float32)
+    grid: Floats = np.stack(np.meshgrid(axis, axis)).astype(np.float32)
+    return grid
 
 
 def to_grid(points: Floats) -> Floats:
@@ -41,7 +43,7 @@ def to_grid(points: Floats) -> Floats:
     return cells
 
 
-def blur(image: NDArray[np.floating] | Bytes, sigma: float) -> NDArray[np.float32]:
+def blur(image: NDArray[Any], sigma: float) -> NDArray[np.float32]:
     """Gaussian blur of a float image, replicated border."""
     blurred: Floats = cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     return blurred
@@ -100,5 +102,5 @@ class Face:
 
     @property
     def chin_y(self) -> float:
-        """y of the chin."""
+        """Y of the chin."""
         return float(self.points[at.CHIN, 1])

@@ -45,7 +45,8 @@ class Grid:
                 residual *= weight
             backward -= residual
         backward *= STRIDE
-        return backward
+        result: Floats = backward
+        return result
 
     def sampling_map(self, backward: Floats) -> Floats:
         """Full-resolution map of a coarse backward displacement: (512, 512, 2) absolute pixels."""

@@ -84,7 +84,7 @@ def _follow_seam(texture: Bytes, start: Floats, left: float, right: float, mouth
     grey = cv2.cvtColor(texture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     grey = cv2.GaussianBlur(grey, (0, 0), sigmaX=2.0, sigmaY=0.9, borderType=cv2.BORDER_REPLICATE)
     columns = np.arange(max(int(np.ceil(left)), 0), min(int(right), CROP_PX - 1) + 1)
-    reach = max(int(round(SEARCH * mouth_width / STEP_PX)), 1)
+    reach = max(round(SEARCH * mouth_width / STEP_PX), 1)
     offsets = np.arange(-reach, reach + 1, dtype=np.float32) * STEP_PX
     if len(columns) < 3:
         return start

@@ -105,21 +105,22 @@ class Mouth:
 
     def _shade(self, up_alpha: Floats, low_alpha: Floats, controls: Controls) -> Floats:
         mw = self._face.mouth_width
-        kernel = max(3, int(round(0.07 * mw)) | 1)
-        shift = max(1, int(round(0.03 * mw)))
+        kernel = max(3, round(0.07 * mw) | 1)
+        shift = max(1, round(0.03 * mw))
         above = np.empty_like(up_alpha)
         above[:shift] = up_alpha[:1]
         above[shift:] = up_alpha[:-shift]
         above = cv2.blur(above, (kernel, kernel))
         below = cv2.blur(low_alpha, (kernel, kernel))
         gap = self._rest_gap + float(controls.fields @ self._gap_fields)
-        light = 0.68 + 0.32 * float(smoothstep(0.02, 0.20, gap / mw))
+        light = 0.76 + 0.24 * float(smoothstep(0.02, 0.20, gap / mw))
         above *= -0.42
         above += 1.0
         below *= -0.30 * light
         below += light
         above *= below
-        return above
+        shade: Floats = above
+        return shade
 
     def _placed(self, layer: Bytes, controls: Controls, box: Box, size: tuple[int, int], down: float) -> Bytes:
         """A painted layer moved with the skull, ``down`` pixels lower, cut to the box."""
@@ -130,7 +131,8 @@ class Mouth:
         matrix = np.empty((2, 3))
         matrix[:, :2] = linear / SCALE
         matrix[:, 2] = start - [box.left * STRIDE, box.top * STRIDE]
-        return cv2.warpAffine(layer, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        placed: Bytes = cv2.warpAffine(layer, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return placed
 
     def _place(self, controls: Controls, points: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> Floats:
         """Where points at the depth of the mouth go under the pose: (n, 2) -> (n, 2)."""

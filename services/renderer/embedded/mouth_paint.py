@@ -1,7 +1,7 @@
 """The inside of the mouth: cavity, tongue and teeth, painted once per portrait in the light and colours of the photo.
 
-Everything is drawn in the coordinates of the photo at twice its resolution with analytic soft edges. Teeth are plausible,
-not the person's own, unless the photo shows them: then its own pixels between the lips take the place of the upper teeth.
+Everything is drawn in the coordinates of the photo at twice its resolution with analytic soft edges. Teeth are
+plausible, not the person's own, unless the photo shows them: then its own pixels between the lips replace them.
 """
 
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ def _own_teeth(texture: Bytes, face: Face, line: LipLine, x: Floats, y: Floats) 
     mw = face.mouth_width
     upper, lower = line.upper_at(x), line.lower_at(x)
     clean = np.minimum(upper + 0.028 * mw, (upper + lower) / 2)
-    below = np.maximum(lower - 0.012 * mw - 1.0, clean)
+    below = np.maximum(lower - 0.024 * mw - 1.0, clean)
     map_y = np.clip(np.broadcast_to(y, (len(y), len(x))), clean, below)
     map_x = np.broadcast_to(x, map_y.shape)
     pixels = cv2.remap(
@@ -146,7 +146,7 @@ def _own_teeth(texture: Bytes, face: Face, line: LipLine, x: Floats, y: Floats) 
     above = (clean - y) / mw
     shade = 1.0 - 0.25 * smoothstep(0.0, 0.16, above)
     gap = lower - upper
-    alpha = _edge(lower - 1.0 - y, 2.0) * (1.0 - smoothstep(0.16, 0.22, above)) * smoothstep(0.5, 2.0, gap)
+    alpha = _edge(lower - 0.02 * mw - 1.0 - y, 2.0) * (1.0 - smoothstep(0.16, 0.22, above)) * smoothstep(0.5, 2.0, gap)
     return _premultiply(pixels.astype(np.float64), shade, alpha)
 
 
@@ -158,12 +158,14 @@ def _colours(texture: Bytes, face: Face, own: Bytes | None) -> Colours:
     skin_a, skin_b = np.median(skin[:, 1:], axis=0)
     lip_l, lip_a, lip_b = np.median(lip, axis=0)
     is_grey = float(np.abs(lab[..., 1:]).max()) < 2.0
-    tooth = np.array([min(0.92 * light + 14.0, 90.0), 0.28 * skin_a, 0.62 * skin_b + (0.0 if is_grey else 1.5)])
+    # Beyond this much yellow, teeth in shadow turn green.
+    yellow = min(0.62 * skin_b, 10.0) + (0.0 if is_grey else 1.5)
+    tooth = np.array([min(0.92 * light + 14.0, 90.0), 0.28 * skin_a, yellow])
     lower = tooth.copy()
     if own is not None:
         lower = _own_tooth_colour(own, lower)
     cavity = np.array([min(0.15 * lip_l + 2.0, 11.0), 0.42 * lip_a, 0.28 * lip_b])
-    tongue = np.array([0.50 * lip_l + 4.0, 0.72 * lip_a, 0.5 * lip_b])
+    tongue = np.array([0.62 * lip_l + 5.0, 0.80 * lip_a, 0.55 * lip_b])
     return Colours(*(_to_rgb(colour) for colour in (tooth, lower, cavity, tongue)))
 
 
@@ -196,4 +198,5 @@ def _edge(inside: Floats, softness_px: float) -> Floats:
 def _premultiply(colour: NDArray[np.float64], light: Floats, alpha: Floats) -> Bytes:
     alpha = blur(np.broadcast_to(alpha, np.broadcast_shapes(alpha.shape, light.shape)), 0.6)
     rgb = np.clip(np.asarray(colour) * np.broadcast_to(light, alpha.shape)[..., None], 0, 255) * alpha[..., None]
-    return np.rint(np.concatenate([rgb, 255.0 * alpha[..., None]], axis=2)).astype(np.uint8)
+    layer: Bytes = np.rint(np.concatenate([rgb, 255.0 * alpha[..., None]], axis=2)).astype(np.uint8)
+    return layer

@@ -1,7 +1,7 @@
 """Head pose with a dense depth map: what a mesh would give, without its edges.
 
-Forward displacement of a grid node: D = E_xy + W ((s R - 1)(X + E - pivot) + t)_xy, with X = (x, y, depth), E the sum of
-the slider fields and W the head's weight. The pivot lies at the depth of the ears: the silhouette hardly moves with
+Forward displacement of a grid node: D = E_xy + W ((s R - 1)(X + E - pivot) + t)_xy, with X = (x, y, depth), E the sum
+of the slider fields and W the head's weight. The pivot lies at the depth of the ears: the silhouette hardly moves with
 yaw and pitch, only the inside shows parallax, so hair and background behave.
 """
 

@@ -66,7 +66,7 @@ def _reduced(photo: Bytes, matrix: NDArray[np.float64]) -> tuple[Bytes, NDArray[
     """The photo at its output size (even, longer side <= 1280) and the crop's matrix from there."""
     height, width = photo.shape[:2]
     scale = min(1.0, FULL_PX / max(height, width))
-    new_w, new_h = (max(2, int(round(side * scale)) // 2 * 2) for side in (width, height))
+    new_w, new_h = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
     if scale == 1.0:
         return np.ascontiguousarray(photo[:new_h, :new_w]), matrix
     small = cv2.resize(photo, (new_w, new_h), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,6 @@
 """Appearance and motion to frames: the weight-free portrait warp, put together.
 
-Forward displacement fields of the sliders are summed, the head pose is applied through a dense depth map, and the sum is
+Forward displacement fields of the sliders are summed, the head pose is applied through a dense depth map, the sum is
 inverted by fixed point on a coarse grid, in two layers split along the lips. Drawing is a pure function of appearance
 and motion row: any stretch of frames can be drawn anywhere, twice, bit-identical.
 """
@@ -96,7 +96,8 @@ class Puppet:
         part = backward[box.top - 1 - first_row : box.bottom + 1 - first_row, box.left - 1 : box.right + 1]
         size = (part.shape[1] * STRIDE, part.shape[0] * STRIDE)
         fine = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)[STRIDE:-STRIDE, STRIDE:-STRIDE]
-        return fine + self._grid.pixels[box.pixels]
+        sampling: Floats = fine + self._grid.pixels[box.pixels]
+        return sampling
 
 
 def render(
