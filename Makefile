@@ -53,7 +53,7 @@ bench: $(READY) ## measure the whole stack on this machine
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
 
-clean: ## remove .venv, caches and everything the stack wrote
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, caches and what the stack wrote (training keeps its data in .cache)
+	rm -rf $(VENV) .cache/system .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist *.egg-info var demo.mp4
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
