@@ -26,6 +26,7 @@ def save_checkpoint(model: MotionDiT, path: Path) -> None:
         for name, tensor in model.state_dict().items()
     }
     save_file(tensors, path, metadata={"format": FORMAT, "config": json.dumps(asdict(model.config))})
+    path.chmod(0o644)  # safetensors leaves it readable by the owner only
 
 
 def load_checkpoint(path: Path) -> MotionDiT:

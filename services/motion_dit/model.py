@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from shared.motion import ROW
 
 TIME_FREQUENCIES = 64
+NEAR_FRAMES = 16  # new frames this close to the context know their distance
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class MotionDiT(nn.Module):
         self.normaliser = Normaliser(config.latent_size)
         self.sound = SoundProjection(config)
         self.events = nn.Linear(config.event_size, hidden)
-        self.place = nn.Embedding(2, hidden)  # 0: clean context, 1: new
+        self.place = nn.Embedding(NEAR_FRAMES + 1, hidden)  # 0: context, then distance to it
+        self.anchor = nn.Linear(2 * config.latent_size, hidden)
         self.motion = nn.Linear(config.latent_size, hidden)
         self.time = nn.Sequential(nn.Linear(2 * TIME_FREQUENCIES, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -127,9 +129,9 @@ class MotionDiT(nn.Module):
             has_sound: (B,) bool; False replaces the sound by a learnt constant (guidance's other branch).
         """
         sound = self.sound(features, has_sound)  # (B, N, H)
-        n_frames = features.shape[1]
-        is_new = (torch.arange(n_frames, device=features.device) >= self.config.context).long()
-        tokens = sound + self.events(events) + self.place(is_new)  # (B, N, H)
+        distance = torch.arange(features.shape[1], device=features.device) - self.config.context + 1
+        place = self.place(distance.clamp(0, NEAR_FRAMES))  # (N, H)
+        tokens = sound + self.events(events) + place  # (B, N, H)
         return Condition(tokens, sound.mean(dim=1))
 
     def forward(self, latent: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -144,7 +146,7 @@ class MotionDiT(nn.Module):
             (B, N, L) prediction of the clean motion; rows of the context carry no meaning.
         """
         c = F.silu(self.time(time_features(t)) + condition.summary)  # (B, H)
-        x = self.motion(latent) + condition.tokens  # (B, N, H)
+        x = self.motion(latent) + condition.tokens + self._anchor(latent)  # (B, N, H)
         rotation = rotary_table(latent.shape[1], self.config.hidden // self.config.heads, latent)  # (2, N, d/2)
         for block in self.blocks:
             x = block(x, c, rotation)  # (B, N, H)
@@ -152,6 +154,12 @@ class MotionDiT(nn.Module):
         x = modulate(x, shift, scale)  # (B, N, H)
         predicted: Tensor = self.final(x)  # (B, N, L)
         return predicted
+
+    def _anchor(self, latent: Tensor) -> Tensor:
+        """Where the context ends and how it moves there, told to every frame: (B, 1, H)."""
+        last, before = latent[:, self.config.context - 1], latent[:, self.config.context - 2]
+        anchor: Tensor = self.anchor(torch.cat([last, last - before], dim=-1))[:, None]
+        return anchor
 
 
 class SoundProjection(nn.Module):

@@ -1,0 +1,202 @@
+"""Sound features of training windows, computed exactly as they will be served: one encoder call per window.
+
+    python -m training.features --encoder .cache/encoder --out .cache/motion
+
+Every utterance is cut by the served plan (phase 0, which holds the window-0 case) and again from random offsets. The
+sound is lightly changed (level, filters, a little noise) but stays silent outside the file, as when served.
+"""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from services.audio_encoder.loudness import loudness
+from shared.timeline import FEATURES_PER_FRAME, SAMPLES_PER_FRAME, Geometry, Window, encoder_span, exact_div
+from training.augment import Augmentation, augment, spectra_at_length
+from training.corpus import Utterance, read_corpus
+from training.crops import speech_gain
+
+log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float32]
+Encode = Callable[[FloatArray], FloatArray]  # waves (B, S) -> hidden states (B, 2 * frames, H)
+
+TAIL_FRAMES = 20
+LIGHT = Augmentation(
+    level_db=3.0,
+    eq_db=6.0,
+    p_eq=0.5,
+    p_low_pass=0.15,
+    p_high_pass=0.15,
+    p_reverb=0.2,
+    reverb_s=(0.08, 0.35),
+    p_noise=0.4,
+    noise_snr_db=(15.0, 45.0),
+    p_babble=0.0,
+    p_tones=0.05,
+    p_mu_law=0.05,
+    p_clip=0.03,
+)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Features of windows and where they come from.
+
+    Attributes:
+        features: (M, context + hop, D) float16.
+        utterance: (M,) index into the corpus list they were made from.
+        first_frame: (M,) first new frame of each window.
+    """
+
+    features: NDArray[np.float16]
+    utterance: NDArray[np.int64]
+    first_frame: NDArray[np.int64]
+
+
+def plan(n_frames: int, hop: int, offset: int) -> list[int]:
+    """First new frames of the windows of a video, the first at ``offset``; the last may begin in the tail."""
+    return list(range(offset, n_frames + (TAIL_FRAMES if offset else 0), hop)) or [0]
+
+
+def window_wave(utterance: Utterance, first_frame: int, geometry: Geometry, receptive_field: int) -> FloatArray:
+    """What the encoder hears for a window, at the job's gain: (S,) float32, zeros outside the file."""
+    start, stop = encoder_span(Window(0, first_frame, geometry.hop), geometry, receptive_field)
+    wave = np.zeros(stop - start, np.float32)
+    first, last = max(0, start), min(len(utterance.pcm), stop)
+    if last > first:
+        wave[first - start : last - start] = utterance.pcm[first:last].astype(np.float32) / 32768.0
+    return wave * np.float32(speech_gain(utterance.pcm))
+
+
+def frame_features(hidden: FloatArray, wave: FloatArray, geometry: Geometry, receptive_field: int) -> FloatArray:
+    """Hidden states and sound of a window to feature rows: pair means, loudness, margins cut off.
+
+    Args:
+        hidden: (2 * (length + 2 margin), H).
+        wave: (S,) at the job's gain.
+        geometry: of the window.
+        receptive_field: samples one hidden state sees.
+
+    Returns:
+        (length, H + 1) float32.
+    """
+    paired = hidden.reshape(-1, FEATURES_PER_FRAME, hidden.shape[-1]).mean(axis=1)
+    widen = exact_div(receptive_field, 2) - exact_div(SAMPLES_PER_FRAME, 2 * FEATURES_PER_FRAME)
+    loud = loudness(wave[widen : len(wave) - widen], 1.0)
+    rows = np.concatenate([paired, loud[:, None]], axis=1)
+    return np.ascontiguousarray(rows[geometry.margin : len(rows) - geometry.margin], np.float32)
+
+
+def compute(
+    utterances: Sequence[Utterance],
+    encode: Encode,
+    receptive_field: int,
+    geometry: Geometry,
+    rng: np.random.Generator,
+    phase: int,
+    batch_size: int = 16,
+) -> Windows:
+    """Features of all windows of a corpus in one phase; phase 0 is the served plan."""
+    places: list[tuple[int, int]] = []
+    for index, utterance in enumerate(utterances):
+        n_frames = -(-len(utterance.pcm) // SAMPLES_PER_FRAME)
+        offset = 0 if phase == 0 else int(rng.integers(5, geometry.hop))
+        places += [(index, first) for first in plan(n_frames, geometry.hop, offset)]
+    rows: list[NDArray[np.float16]] = []
+    for batch in _batches(places, batch_size):
+        waves = [window_wave(utterances[u], first, geometry, receptive_field) for u, first in batch]
+        changed = _augmented(waves, rng)
+        hidden = encode(changed)
+        rows += [
+            frame_features(h, w, geometry, receptive_field).astype(np.float16)
+            for h, w in zip(hidden, changed, strict=True)
+        ]
+        if len(rows) % (64 * batch_size) < batch_size:
+            log.info("phase %d: %d of %d windows", phase, len(rows), len(places))
+    return Windows(np.stack(rows), np.array([u for u, _ in places]), np.array([f for _, f in places]))
+
+
+def save_windows(windows: Windows, path: Path) -> None:
+    """Write as .npz, renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    np.savez(part, features=windows.features, utterance=windows.utterance, first_frame=windows.first_frame)
+    part.rename(path)
+
+
+def load_windows(path: Path) -> Windows:
+    """Read what `save_windows` wrote."""
+    with np.load(path) as file:
+        return Windows(file["features"], file["utterance"], file["first_frame"])
+
+
+def encoder_of(run: Path) -> tuple[Encode, int]:
+    """The encoder as last saved by its training, and its receptive field."""
+    from services.audio_encoder.frontend import receptive_field
+    from training.train_encoder import CONFIG, load_run
+
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    model = load_run(run).encoder
+
+    @torch.inference_mode()
+    def encode(waves: FloatArray) -> FloatArray:
+        hidden: FloatArray = model(torch.from_numpy(waves)).last_hidden_state.float().numpy()
+        return hidden
+
+    return encode, receptive_field(config["conv_kernel"], config["conv_stride"])
+
+
+def _augmented(waves: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
+    n_samples = len(waves[0]) + len(waves[0]) % 2
+    changed = augment(spectra_at_length(list(waves), n_samples), n_samples, LIGHT, rng)[:, : len(waves[0])]
+    for row, wave in zip(changed, waves, strict=True):
+        heard = np.flatnonzero(wave)
+        if heard.size == 0:
+            row[:] = 0.0
+        else:
+            row[: heard[0]] = 0.0
+            row[heard[-1] + 1 :] = 0.0
+    return changed
+
+
+def _batches(places: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
+    for begin in range(0, len(places), size):
+        yield places[begin : begin + size]
+
+
+def main() -> None:
+    """Compute all phases of the training split and one of the held-out split."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=Path(".cache/corpus"))
+    parser.add_argument("--encoder", type=Path, default=Path(".cache/encoder"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/motion"))
+    parser.add_argument("--phases", type=int, default=2)
+    parser.add_argument("--stride", type=int, default=1, help="use every n-th training utterance")
+    parser.add_argument("--seed", type=int, default=11)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    encode, field = encoder_of(args.encoder)
+    geometry = Geometry()
+    began = time.monotonic()
+    held = read_corpus(args.corpus, "held")[:160]
+    save_windows(compute(held, encode, field, geometry, np.random.default_rng(args.seed), 0), args.out / "held.npz")
+    train = read_corpus(args.corpus, "train")[:: args.stride]
+    for phase in range(args.phases):
+        rng = np.random.default_rng([args.seed, phase])
+        windows = compute(train, encode, field, geometry, rng, phase)
+        save_windows(windows, args.out / f"train-{phase}.npz")
+        log.info("phase %d: %d windows, %.0f s", phase, len(windows.features), time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()
