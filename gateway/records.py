@@ -56,6 +56,11 @@ def created_at(job_id: str) -> float:
     return milliseconds / 1000
 
 
+def segment_path(job_id: str, window: int) -> str:
+    """Where the segment of a window lives."""
+    return artifact_path(job_id, SEGMENTS, f"{window:05d}.mp4")
+
+
 class Records:
     """Reads and writes the durable records of jobs."""
 
@@ -101,11 +106,12 @@ class Records:
         ids = [name for name in self.artifacts.names("jobs") if name != OPEN]
         return sorted(ids, key=lambda job_id: job_id.rpartition("-")[2])
 
-    def strip(self, job_id: str) -> None:
-        """Delete a job's files, all but its end record."""
-        for name in self.artifacts.names(artifact_path(job_id)):
-            if name != END:
-                self.artifacts.delete(artifact_path(job_id, name))
+    def strip(self, job_id: str) -> int:
+        """Delete a job's files, all but its end record; returns how many there were."""
+        names = [name for name in self.artifacts.names(artifact_path(job_id)) if name != END]
+        for name in names:
+            self.artifacts.delete(artifact_path(job_id, name))
+        return len(names)
 
     def erase(self, job_id: str) -> None:
         """Delete everything of a job."""

@@ -76,6 +76,18 @@ def encode_segment(jpegs: Sequence[bytes], path: Path, options: EncoderOptions) 
         out.mux(stream.encode(None))
 
 
+def blank_jpeg(side_px: int) -> bytes:
+    """A black square, for warming encoders up."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width = encoder.height = side_px
+    encoder.pix_fmt = "yuvj420p"
+    encoder.time_base = Fraction(1, FPS)
+    frame = av.VideoFrame(side_px, side_px, "yuvj420p")
+    for plane, level in zip(frame.planes, (0, 128, 128), strict=True):
+        plane.update(bytes([level]) * plane.buffer_size)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
 def limited_range_frame(jpeg: bytes) -> av.VideoFrame:
     """Decode a JPEG to the limited-range 4:2:0 planes of the encoder.
 

@@ -1,0 +1,85 @@
+"""START HERE: the HTTP gateway. Takes uploads, answers with job states, videos and frame streams; computes nothing.
+
+Run it with ``uvicorn --factory gateway.app:create_app``. It holds no state of its own: any number may run, any may die.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+from fastapi import FastAPI
+from shared.jobs import JobStore
+
+from gateway import errors
+from gateway.control import Control
+from gateway.dependencies import Services
+from gateway.records import Records
+from gateway.routes import events, health, jobs
+from gateway.settings import GatewaySettings
+from shared.artifacts import open_store
+from shared.bundles import load_bundle
+from shared.log import configure_logging
+from shared.metrics import build_info
+from shared.redis_client import connect_async
+from shared.settings import unknown_variables
+
+DESCRIPTION = "A portrait and speech go in; a video of that person speaking comes out, frame by frame while it is made."
+SPARE_CONNECTIONS = 50
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: GatewaySettings | None = None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: read from the environment when not given.
+    """
+    effective = settings or GatewaySettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = open_services(effective)
+        app.state.services = opened
+        log.info("gateway.started", **effective.effective())
+        yield
+        opened.control.close()
+        await opened.redis.aclose()
+        opened.jobs.close()
+
+    app = FastAPI(title="talkinghead", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    errors.install(app)
+    app.include_router(jobs.router)
+    app.include_router(events.router)
+    app.include_router(health.router)
+    return app
+
+
+def open_services(settings: GatewaySettings) -> Services:
+    """Open everything routes use; connections are made when first needed."""
+    configure_logging(settings.log_level, settings.log_format, kind="gateway")
+    for name in unknown_variables(GatewaySettings):
+        log.debug("setting.unused", name=name)
+    build_info.info({"version": _version()})
+    artifacts = open_store(settings.artifacts_url)
+    redis = connect_async(settings.redis_url, block_s=settings.gateway_heartbeat_s)
+    # Every viewer holds one connection while it waits.
+    redis.connection_pool.max_connections = settings.gateway_max_viewers + SPARE_CONNECTIONS
+    return Services(
+        settings=settings,
+        bundle=load_bundle(settings.bundle),
+        jobs=JobStore.from_settings(settings),
+        redis=redis,
+        artifacts=artifacts,
+        records=Records(artifacts),
+        control=Control.connect(settings.broker_url),
+        seats=asyncio.Semaphore(settings.gateway_max_viewers),
+    )
+
+
+def _version() -> str:
+    try:
+        return version("talkinghead")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,91 @@
+"""START HERE: the muxer process. Stored slices of one window become one H.264 segment; nothing is decoded to RGB.
+
+Segments are put in place by renaming and are equal byte for byte when encoded twice, so a muxer may be killed at any
+moment. When the last window is counted the job is finalizing and `assemble` is sent; if that message is lost,
+`reconcile` sends it again.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from shared.frames import decode_slice
+from shared.jobs import JobStore
+from shared.worker import Task, serve
+
+from gateway.control import ASSEMBLE, Control
+from gateway.records import segment_path
+from gateway.settings import MuxerSettings
+from shared.artifacts import ArtifactStore, open_store
+from shared.log import configure_logging
+from shared.media.video import EncoderOptions, blank_jpeg, encode_segment
+from shared.protocol import MuxPayload, Stage
+
+KIND = "muxer"
+log = structlog.get_logger(__name__)
+
+
+class Muxer:
+    """Handles mux units, one at a time."""
+
+    stages: Sequence[Stage] = (Stage.MUX,)
+    max_batch = 1
+
+    def __init__(
+        self, store: JobStore, artifacts: ArtifactStore, control: Control, options: EncoderOptions, deadline_s: float
+    ) -> None:
+        self.store = store
+        self.artifacts = artifacts
+        self.control = control
+        self.options = options
+        self.deadline_s = deadline_s
+
+    def warm_up(self) -> None:
+        """Load the encoder and decoder once: the first call links them."""
+        with tempfile.TemporaryDirectory(prefix="talkinghead-") as folder:
+            encode_segment([blank_jpeg(64)], Path(folder, "warm_up.mp4"), self.options)
+
+    def handle(self, tasks: Sequence[Task]) -> None:
+        """Encode and count the windows of ``tasks``."""
+        for task in tasks:
+            self.mux(task)
+
+    def mux(self, task: Task) -> None:
+        """Encode one window, unless slices are missing: then have them drawn again."""
+        payload = task.payload
+        if not isinstance(payload, MuxPayload):
+            raise TypeError(f"unit {task.unit} with {type(payload).__name__}; expected MuxPayload")
+        firsts = [first for first, _ in payload.slices]
+        stored = self.store.load_slices(task.job_id, firsts)
+        missing = [first for first, data in zip(firsts, stored, strict=True) if data is None]
+        if missing:
+            log.info("window.incomplete", job_id=task.job_id, window=task.unit.index, n_slices=len(missing))
+            self.store.lost_slices(task, missing)
+            return
+        jpegs = [jpeg for data in stored if data is not None for jpeg in decode_slice(data).jpegs]
+        with self.artifacts.writing(segment_path(task.job_id, task.unit.index)) as path:
+            encode_segment(jpegs, path, self.options)
+        if self.store.commit_mux(task) == "finalizing":
+            self.control.send(ASSEMBLE, task.job_id)
+
+
+def main() -> int:
+    """Run the process until it is told to stop."""
+    settings = MuxerSettings()
+    configure_logging(settings.log_level, settings.log_format, kind=KIND)
+    log.info("muxer.starting", **settings.effective())
+    store = JobStore.from_settings(settings)
+    handler = Muxer(
+        store,
+        open_store(settings.artifacts_url),
+        Control.connect(settings.broker_url),
+        EncoderOptions(preset=settings.x264_preset),
+        settings.muxer_deadline_s,
+    )
+    return serve(handler, store, settings, KIND)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

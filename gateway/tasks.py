@@ -1,0 +1,187 @@
+"""START HERE: the control tasks. ``celery -A gateway.tasks worker`` runs them, ``... beat`` sends the periodic ones.
+
+Every task is short and may run twice. What an error means is decided in one place: the caller's fault and broken models
+end the job, a dependency that is away is tried again, and whatever is lost on the way `reconcile` sends again.
+"""
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery, Task
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from redis import Redis
+from redis.exceptions import RedisError
+from shared.jobs import JobStore
+
+from gateway.control import ASSEMBLE, EXPIRE, INGEST, RECONCILE, Control, make_celery
+from gateway.ingest import ControlContext, assemble_job, close_record, ingest_job
+from gateway.records import Records
+from gateway.settings import ControlSettings
+from gateway.upkeep import expire_jobs, reconcile_marks, reconcile_shard
+from shared.artifacts import open_store
+from shared.errors import DependencyError, StateError, TalkingHeadError
+from shared.log import configure_logging
+from shared.protocol import JobState, heartbeat_key
+
+KIND = "control"
+MAX_RETRIES = 2
+HEARTBEAT_EVERY_S = 5
+HEARTBEAT_TTL_S = 15
+log = structlog.get_logger(__name__)
+
+
+def make_app(settings: ControlSettings) -> Celery:
+    """The Celery application with its tasks and its schedule."""
+    celery = make_celery(settings.broker_url)
+    celery.conf.beat_schedule = {
+        # Runs that could not be taken in time are dropped: the next one does the same.
+        RECONCILE: _periodic(RECONCILE, settings.control_reconcile_s),
+        EXPIRE: _periodic(EXPIRE, settings.control_expire_s),
+    }
+    for name, function in ((INGEST, ingest), (ASSEMBLE, assemble)):
+        celery.task(name=name, bind=True, max_retries=MAX_RETRIES)(function)
+    for name, periodic in ((RECONCILE, reconcile), (EXPIRE, expire)):
+        celery.task(name=name, ignore_result=True)(periodic)
+    return celery
+
+
+def ingest(task: Task, job_id: str) -> None:
+    """Decode, measure and plan one job."""
+    _on_job(task, job_id, ingest_job)
+
+
+def assemble(task: Task, job_id: str) -> None:
+    """Make the video of one job."""
+    _on_job(task, job_id, assemble_job)
+
+
+def reconcile() -> None:
+    """Find what was lost and issue it again."""
+    context, control = _context(), _control()
+    try:
+        for shard in _settings().shard_tags:
+            reconcile_shard(context, control, shard)
+        reconcile_marks(context, control)
+    except (DependencyError, RedisError) as error:
+        log.warning("reconcile.postponed", error=str(error))
+
+
+def expire() -> None:
+    """Delete the files of old jobs."""
+    try:
+        n_jobs = expire_jobs(_context(), _settings().job_ttl_s)
+    except (DependencyError, RedisError) as error:
+        log.warning("expire.postponed", error=str(error))
+        return
+    if n_jobs:
+        log.info("jobs.expired", n_jobs=n_jobs)
+
+
+def _on_job(task: Task, job_id: str, work: Callable[[ControlContext, str], None]) -> None:
+    """Run ``work`` on a job and turn its error into what happens next."""
+    context = _context()
+    with structlog.contextvars.bound_contextvars(job_id=job_id, task=task.name):
+        try:
+            work(context, job_id)
+        except (DependencyError, RedisError) as error:
+            _retry(task, error)
+        except StateError as error:
+            # The job was cancelled, deleted or moved on meanwhile; only a file that is gone is a failure.
+            log.info("task.dropped", error=str(error))
+            _fail_unfinished(context, job_id, error)
+        except TalkingHeadError as error:
+            log.warning("job.refused", code=error.code, error=error.message)
+            _fail_unfinished(context, job_id, error)
+        except Exception as error:
+            log.error("task.failed", error=repr(error), exc_info=error)
+            _fail_unfinished(context, job_id, TalkingHeadError(f"{task.name} failed unexpectedly: {error!r}"))
+
+
+def _retry(task: Task, error: Exception) -> None:
+    """Try again soon; after that leave it to `reconcile`, so that a long outage does not pile tasks up."""
+    if task.request.retries >= MAX_RETRIES:
+        log.warning("task.left", error=str(error))
+        return
+    delay_s = 2**task.request.retries
+    log.warning("task.retried", error=str(error), delay_s=delay_s)
+    raise task.retry(exc=error, countdown=delay_s) from error
+
+
+def _fail_unfinished(context: ControlContext, job_id: str, error: TalkingHeadError) -> None:
+    context.jobs.finish(job_id, JobState.FAILED, error)
+    close_record(context, job_id)
+
+
+def _periodic(task: str, every_s: float) -> dict[str, Any]:
+    return {"task": task, "schedule": every_s, "options": {"expires": every_s}}
+
+
+@functools.cache
+def _settings() -> ControlSettings:
+    return ControlSettings()
+
+
+def _context() -> ControlContext:
+    """Connections of this process; a forked child makes its own."""
+    return _opened(os.getpid())
+
+
+@functools.cache
+def _opened(_pid: int) -> ControlContext:
+    settings = _settings()
+    artifacts = open_store(settings.artifacts_url)
+    return ControlContext(
+        jobs=JobStore.from_settings(settings),
+        artifacts=artifacts,
+        records=Records(artifacts),
+        max_audio_s=settings.gateway_max_audio_s,
+        max_tries=settings.max_tries,
+    )
+
+
+def _control() -> Control:
+    return Control(app)
+
+
+def _warm_up(**_: object) -> None:
+    """Connect before the first task of a child."""
+    settings = _settings()
+    configure_logging(settings.log_level, settings.log_format, kind=KIND)
+    _context()
+
+
+def _announce(**_: object) -> None:
+    """Tell that this worker takes tasks, as the stream workers do."""
+    threading.Thread(target=_beat_heart, args=(_leaving,), name="heartbeat", daemon=True).start()
+
+
+def _withdraw(**_: object) -> None:
+    _leaving.set()
+
+
+def _beat_heart(leaving: threading.Event) -> None:
+    settings = _settings()
+    name = settings.worker_name or f"{KIND}-{os.uname().nodename}-{os.getpid()}"
+    key = heartbeat_key(KIND, settings.bundle, name)
+    redis = Redis.from_url(settings.redis_url, socket_timeout=HEARTBEAT_EVERY_S)
+    while True:
+        try:
+            redis.set(key, b"", ex=HEARTBEAT_TTL_S)
+            if leaving.wait(HEARTBEAT_EVERY_S):
+                redis.delete(key)
+                return
+        except RedisError as error:
+            log.warning("heartbeat.missed", error=str(error))
+            leaving.wait(1)
+
+
+_leaving = threading.Event()
+worker_process_init.connect(_warm_up)
+worker_ready.connect(_announce)
+worker_shutting_down.connect(_withdraw)
+# Celery finds the application under this name; it connects to nothing until it is run.
+app = make_app(_settings())
