@@ -83,36 +83,35 @@ def controls_of(motion: Floats, reference: Floats | None = None) -> list[Control
     if not np.isfinite(motion).all():
         bad = int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
         raise NonFiniteOutput(f"motion row {bad} of {len(motion)} holds NaN or infinity; nothing can be drawn from it")
-    exp = motion[:, EXP]
-    scale = motion[:, SCALE].astype(np.float64)
-    t = motion[:, T].astype(np.float64)[:, :2]
-    turn = rotations(motion[:, PYR])
     if reference is not None:
-        reference = check_rows(reference.reshape(1, -1))
-        exp = exp - reference[:, EXP]
-        scale = scale / max(float(reference[0, SCALE]), 1e-3)
-        t = t - reference[0, T][:2]
-        turn = turn @ rotations(reference[:, PYR])[0].T
-    pyr = soft_limit(angles(turn), PYR_KNEE, PYR_LIMIT)
-    turn = rotations(pyr)
+        check_rows(reference.reshape(1, -1))
+    # Row by row: a matrix product over many rows may differ in its last bit from one over few.
+    return [_controls(row[None], reference) for row in motion]
+
+
+def _controls(row: Floats, reference: Floats | None) -> Controls:
+    exp = row[:, EXP]
+    scale = row[:, SCALE].astype(np.float64)
+    t = row[:, T].astype(np.float64)[:, :2]
+    turn = rotations(row[:, PYR])
+    if reference is not None:
+        exp = exp - reference[EXP]
+        scale = scale / max(float(reference[SCALE]), 1e-3)
+        t = t - reference[T][:2]
+        turn = turn @ rotations(reference[None, PYR])[0].T
+    turn = rotations(soft_limit(angles(turn), PYR_KNEE, PYR_LIMIT))[0]
     scale = 1.0 + soft_limit(scale - 1.0, SCALE_KNEE, SCALE_LIMIT)
-    shift = soft_limit(t * PX_PER_T, T_KNEE, T_LIMIT)
-    pose = scale[:, None, None] * turn - np.eye(3)
     sliders = sliders_from_exp(exp)
-    fields = _field_weights(sliders, lip_opening(exp))
-    blink = np.clip(sliders[:, [SLIDER_INDEX["blink_left"], SLIDER_INDEX["blink_right"]]], 0.0, 1.0)
-    gaze = sliders[:, [SLIDER_INDEX["gaze_x"], SLIDER_INDEX["gaze_y"]]] * [1.0, -1.0]
-    gaze = soft_limit(gaze, GAZE_KNEE, GAZE_LIMIT)
-    return [
-        Controls(
-            fields=fields[i],
-            blink=(float(blink[i, 0]), float(blink[i, 1])),
-            gaze=(float(gaze[i, 0]), float(gaze[i, 1])),
-            pose=pose[i, :2],
-            shift=shift[i],
-        )
-        for i in range(len(motion))
-    ]
+    blink = np.clip(sliders[0, [SLIDER_INDEX["blink_left"], SLIDER_INDEX["blink_right"]]], 0.0, 1.0)
+    look = sliders[0, [SLIDER_INDEX["gaze_x"], SLIDER_INDEX["gaze_y"]]] * [1.0, -1.0]
+    look = soft_limit(look, GAZE_KNEE, GAZE_LIMIT)
+    return Controls(
+        fields=_field_weights(sliders, lip_opening(exp))[0],
+        blink=(float(blink[0]), float(blink[1])),
+        gaze=(float(look[0]), float(look[1])),
+        pose=(scale[0] * turn - np.eye(3))[:2],
+        shift=soft_limit(t * PX_PER_T, T_KNEE, T_LIMIT)[0],
+    )
 
 
 def rotations(pyr: NDArray[Any]) -> NDArray[np.float64]:
@@ -133,7 +132,8 @@ def angles(turn: NDArray[np.float64]) -> NDArray[np.float64]:
     pitch = np.arctan2(turn[:, 2, 1], turn[:, 2, 2])
     yaw = -np.arcsin(np.clip(turn[:, 2, 0], -1.0, 1.0))
     roll = np.arctan2(turn[:, 1, 0], turn[:, 0, 0])
-    return np.rad2deg(np.stack([pitch, yaw, roll], axis=1))
+    pyr: NDArray[np.float64] = np.rad2deg(np.stack([pitch, yaw, roll], axis=1))
+    return pyr
 
 
 def soft_limit(

@@ -14,10 +14,13 @@ import numpy as np
 from services.renderer.embedded.geometry import Bytes, Floats
 from services.renderer.interface import N_LANDMARKS, PERSON_PX
 
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+
 WORKING_PX = 1280
 CONFIDENCE = 0.3
 MAX_FACES = 5
 FACE_MARGIN = 1.0  # of the detected box, each side, around a face that only the detector finds
+TILE_PX = 640
 TILE_SCALES = (2, 4)  # the photo is searched in tiles of 1/2 and 1/4 of its size
 
 
@@ -36,8 +39,12 @@ def find_faces(photo: Bytes) -> list[Floats]:
     scale = min(1.0, WORKING_PX / max(photo.shape[:2]))
     small = photo if scale == 1.0 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     faces = [mesh / scale for mesh in _mesh(small)]
-    if not faces:
-        faces = [mesh for box in _search(photo, small, scale) for mesh in _mesh_in(photo, box)]
+    boxes = [(x / scale, y / scale, w / scale, h / scale) for x, y, w, h in _detect(small)]
+    if not faces and not boxes:
+        boxes = _search_tiles(photo)
+    for box in _distinct(boxes):
+        if not any(_holds(face, box) for face in faces):
+            faces += _mesh_in(photo, box)
     return sorted(faces, key=_extent, reverse=True)
 
 
@@ -71,7 +78,7 @@ def _mesh(image: Bytes) -> list[Floats]:
     return faces
 
 
-def _mesh_in(photo: Bytes, box: tuple[float, float, float, float]) -> list[Floats]:
+def _mesh_in(photo: Bytes, box: Box) -> list[Floats]:
     """Mesh of the part of the photo around a detected box (x, y, width, height, pixels)."""
     x, y, width, height = box
     margin = FACE_MARGIN * max(width, height)
@@ -85,25 +92,33 @@ def _mesh_in(photo: Bytes, box: tuple[float, float, float, float]) -> list[Float
     return [mesh / scale + offset for mesh in _mesh(small)[:1]]
 
 
-def _search(photo: Bytes, small: Bytes, scale: float) -> list[tuple[float, float, float, float]]:
-    boxes = [tuple(v / scale for v in box) for box in _detect(small)]
+def _search_tiles(photo: Bytes) -> list[Box]:
+    """Boxes of faces too small for the detector, found in overlapping tiles."""
+    height, width = photo.shape[:2]
     for parts in TILE_SCALES:
-        if boxes:
-            break
-        height, width = photo.shape[:2]
+        boxes: list[Box] = []
         tile_h, tile_w = -(-height // parts), -(-width // parts)
         for top in range(0, height - tile_h + 1, max(1, tile_h // 2)):
             for left in range(0, width - tile_w + 1, max(1, tile_w // 2)):
                 tile = photo[top : top + tile_h, left : left + tile_w]
-                k = min(1.0, 640 / max(tile.shape[:2]))
+                k = min(1.0, TILE_PX / max(tile.shape[:2]))
                 tile = tile if k == 1.0 else cv2.resize(tile, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
                 boxes += [(x / k + left, y / k + top, w / k, h / k) for x, y, w, h in _detect(tile)]
-    return _distinct([(x, y, w, h) for x, y, w, h in boxes])
+        if boxes:
+            return boxes
+    return []
 
 
-def _distinct(boxes: list[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
+def _holds(face: Floats, box: Box) -> bool:
+    """The middle of the box lies within the face."""
+    x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+    (left, top), (right, bottom) = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
+    return bool(left < x < right and top < y < bottom)
+
+
+def _distinct(boxes: list[Box]) -> list[Box]:
     """Boxes whose middle lies in no larger box kept before."""
-    kept: list[tuple[float, float, float, float]] = []
+    kept: list[Box] = []
     for box in sorted(boxes, key=lambda b: -b[2] * b[3]):
         x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
         if not any(k[0] < x < k[0] + k[2] and k[1] < y < k[1] + k[3] for k in kept):
@@ -111,7 +126,7 @@ def _distinct(boxes: list[tuple[float, float, float, float]]) -> list[tuple[floa
     return kept[:MAX_FACES]
 
 
-def _detect(image: Bytes) -> list[tuple[float, float, float, float]]:
+def _detect(image: Bytes) -> list[Box]:
     height, width = image.shape[:2]
     with _quiet():
         result = _detector().process(np.ascontiguousarray(image))
