@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 from fastapi import FastAPI
-from shared.jobs import JobStore
 
 from gateway import errors
 from gateway.control import Control
@@ -20,6 +19,7 @@ from gateway.routes import events, health, jobs
 from gateway.settings import GatewaySettings
 from shared.artifacts import open_store
 from shared.bundles import load_bundle
+from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.metrics import build_info
 from shared.redis_client import connect_async
@@ -46,7 +46,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         yield
         opened.control.close()
         await opened.redis.aclose()
-        opened.jobs.close()
+        opened.jobs.client.close()
 
     app = FastAPI(title="talkinghead", version=_version(), description=DESCRIPTION, lifespan=lifespan)
     errors.install(app)

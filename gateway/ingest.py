@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from shared.jobs import JobStore
 
 from gateway.records import RESULT, SPEECH, Records, segment_path
 from shared.artifacts import ArtifactStore
 from shared.bundles import Bundle, load_bundle
+from shared.jobs import JobStore
 from shared.media.audio import SHORT_SAMPLES, Level, decode_speech, measure_level
 from shared.media.video import assemble
 from shared.protocol import JobOptions, JobState, Manifest, artifact_path
-from shared.timeline import frame_count, window_count
+from shared.timeline import frame_count
 
 log = structlog.get_logger(__name__)
 
@@ -49,27 +49,27 @@ def ingest_job(context: ControlContext, job_id: str) -> None:
         context.artifacts.local(artifact_path(job_id, manifest.audio_file)) as path,
     ):
         speech = decode_speech(path, context.max_audio_s)
-    level = measure_level(speech)
+    level, bundle = measure_level(speech), load_bundle(manifest.bundle)
     context.artifacts.write(artifact_path(job_id, SPEECH), speech.astype("<i2").tobytes())
     n_frames = frame_count(len(speech))
-    digest = portrait_digest(context.artifacts, manifest, load_bundle(manifest.bundle))
-    context.jobs.ready(job_id, n_frames, level.gain, digest, warnings=sound_warnings(level, len(speech)))
+    digest = portrait_digest(context.artifacts, manifest, bundle)
+    warnings = sound_warnings(level, len(speech))
+    context.jobs.ready(job_id, n_frames, level.gain, digest, bundle.geometry.hop, warnings)
     log.info("job.ingested", job_id=job_id, n_frames=n_frames, gain=round(level.gain, 3))
 
 
 def assemble_job(context: ControlContext, job_id: str) -> None:
     """Join the segments of a finalizing job, add the sound and end the job."""
-    record = context.jobs.get(job_id)
-    if record.state is not JobState.FINALIZING:
+    if not context.jobs.begin_assemble(job_id):
         return
+    record = context.jobs.get(job_id)
     result = artifact_path(job_id, RESULT)
     if not context.artifacts.exists(result):
         manifest = context.records.read_manifest(job_id)
-        n_windows = window_count(record.n_frames, load_bundle(manifest.bundle).geometry)
         with context.records.attempt(job_id, "assemble", context.max_tries), ExitStack() as files:
             segments: list[Path] = [
                 files.enter_context(context.artifacts.local(segment_path(job_id, window)))
-                for window in range(n_windows)
+                for window in range(record.n_windows)
             ]
             sound = files.enter_context(context.artifacts.local(artifact_path(job_id, manifest.audio_file)))
             assemble(segments, sound, record.n_frames, files.enter_context(context.artifacts.writing(result)))

@@ -7,23 +7,26 @@ moment. When the last window is counted the job is finalizing and `assemble` is 
 
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-from shared.frames import decode_slice
-from shared.jobs import JobStore
-from shared.worker import Task, serve
 
 from gateway.control import ASSEMBLE, Control
 from gateway.records import segment_path
 from gateway.settings import MuxerSettings
 from shared.artifacts import ArtifactStore, open_store
+from shared.errors import ArtifactUnavailable
+from shared.frames import decode_slice
+from shared.jobs import JobStore, Outcome
 from shared.log import configure_logging
 from shared.media.video import EncoderOptions, blank_jpeg, encode_segment
 from shared.protocol import MuxPayload, Stage
+from shared.worker import Task, serve
 
 KIND = "muxer"
+STORE_RETRY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -64,11 +67,25 @@ class Muxer:
             log.info("window.incomplete", job_id=task.job_id, window=task.unit.index, n_slices=len(missing))
             self.store.lost_slices(task, missing)
             return
-        jpegs = [jpeg for data in stored if data is not None for jpeg in decode_slice(data).jpegs]
-        with self.artifacts.writing(segment_path(task.job_id, task.unit.index)) as path:
-            encode_segment(jpegs, path, self.options)
-        if self.store.commit_mux(task) == "finalizing":
+        jpegs = [jpeg for data in stored if data is not None for jpeg in decode_slice(data)]
+        self._write(segment_path(task.job_id, task.unit.index), jpegs)
+        if self.store.commit_mux(task) is Outcome.FINALIZING:
             self.control.send(ASSEMBLE, task.job_id)
+
+    def _write(self, path: str, jpegs: Sequence[bytes]) -> None:
+        """Encode into the store; wait for one that is full or away as long as the deadline lets us."""
+        give_up = time.monotonic() + self.deadline_s / 2
+        while True:
+            try:
+                with self.artifacts.writing(path) as temporary:
+                    encode_segment(jpegs, temporary, self.options)
+            except ArtifactUnavailable as error:
+                if time.monotonic() > give_up:
+                    raise
+                log.warning("segment.waits", path=path, error=error.message)
+                time.sleep(STORE_RETRY_S)
+            else:
+                return
 
 
 def main() -> int:

@@ -61,6 +61,15 @@ def segment_path(job_id: str, window: int) -> str:
     return artifact_path(job_id, SEGMENTS, f"{window:05d}.mp4")
 
 
+def creation_fields(manifest: Manifest) -> dict[str, str | float]:
+    """What the job hash keeps of a manifest besides its options."""
+    return {
+        "created": manifest.created,
+        "portrait_file": manifest.portrait_file,
+        "audio_file": manifest.audio_file,
+    }
+
+
 class Records:
     """Reads and writes the durable records of jobs."""
 

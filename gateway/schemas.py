@@ -86,7 +86,7 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "queue_position": record.queue_position,
         "bundle": record.bundle,
         "options": asdict(record.options),
-        "progress": progress_view(record),
+        "progress": progress_of(record.rendered_frames, record.muxed_frames, record.n_frames or None),
         "warnings": list(record.warnings),
         "timings": _timings(record),
         "error": _failure(record.error) if record.error else None,
@@ -94,13 +94,12 @@ def job_view(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def progress_view(record: JobRecord) -> dict[str, Any]:
-    """How far a job is."""
-    total = record.n_frames or None
-    ratio = (record.rendered_frames + record.muxed_frames) / (2 * total) if total else 0.0
+def progress_of(rendered: int, muxed: int, total: int | None) -> dict[str, Any]:
+    """Frames drawn, in finished segments, and in all, with the share of the whole work."""
+    ratio = (rendered + muxed) / (2 * total) if total else 0.0
     return {
-        "frames_rendered": record.rendered_frames,
-        "frames_muxed": record.muxed_frames,
+        "frames_rendered": rendered,
+        "frames_muxed": muxed,
         "frames_total": total,
         "ratio": round(min(ratio, 1.0), 4),
     }

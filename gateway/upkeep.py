@@ -11,9 +11,10 @@ import structlog
 
 from gateway.control import INGEST, Control
 from gateway.ingest import ControlContext, close_record
-from gateway.records import created_at
+from gateway.records import created_at, creation_fields
 from shared.errors import ArtifactMissing, BadMessage, JobNotFound
 from shared.protocol import JobState, Manifest
+from shared.reconcile import Action
 
 EXPIRED_PER_RUN = 500
 TOMBSTONE_TTLS = 10
@@ -23,8 +24,11 @@ log = structlog.get_logger(__name__)
 def reconcile_shard(context: ControlContext, control: Control, shard: str) -> None:
     """Issue lost work of one shard again and send its overdue control tasks."""
     for follow_up in context.jobs.reconcile(shard):
-        log.info("job.overdue", job_id=follow_up.job_id, task=follow_up.task)
-        control.send(follow_up.task, follow_up.job_id)
+        if follow_up.action is Action.GONE:
+            # What is to be done about it, the marks say.
+            continue
+        log.info("job.overdue", job_id=follow_up.job_id, task=follow_up.action)
+        control.send(follow_up.action, follow_up.job_id)
 
 
 def reconcile_marks(context: ControlContext, control: Control) -> None:
@@ -82,7 +86,7 @@ def _restart(context: ControlContext, control: Control, job_id: str) -> None:
         context.records.close(job_id, JobState.FAILED, facts)
         return
     log.warning("job.restarted", job_id=job_id)
-    context.jobs.create(job_id, manifest.options, manifest.bundle, {"created": manifest.created})
+    context.jobs.create(job_id, manifest.options, manifest.bundle, creation_fields(manifest))
     control.send(INGEST, job_id)
 
 

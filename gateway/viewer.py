@@ -1,29 +1,29 @@
-"""One viewer of one job: its frames in order as they are drawn, with states and progress between them.
+"""One viewer of one job: what `shared.frames` tells of its frames and states, as events for clients.
 
-The order of reading matters: first the newest event id, then the slice, then the state and where the kept frames begin,
-and only then block for newer events. So nothing that happens in between is slept through, and a missing slice is known
-to be either not drawn yet or dropped. Where frames lie follows from the plan alone; events are only an alarm clock.
-Nothing is buffered: a viewer that reads slowly finds frames gone and is told so. Knows nothing of HTTP.
+A viewer waits for a Redis that is away, and for a job that Redis has lost until `reconcile` has started it again from
+its manifest; it goes on after the last frame it told. Knows nothing of HTTP.
 """
 
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import structlog
-from redis.exceptions import RedisError
-from shared.frames import decode_slice
 
 from gateway.dependencies import Services
-from gateway.schemas import end_view, job_view, problem_view, progress_view
-from shared.errors import JobNotFound, RedisUnavailable
+from gateway.schemas import end_view, job_view, problem_view, progress_of
+from shared.errors import JobExpired, JobNotFound, TalkingHeadError
+from shared.frames import Event as Found
+from shared.frames import Frames, Gap, Progress, StateChanged, follow_async
 from shared.job_record import JobRecord
 from shared.metrics import first_frame_seconds, frames_total
-from shared.protocol import JobState, job_key
-from shared.timeline import FPS, Geometry, Slice, slices_of, window_at
+from shared.protocol import JobState
+from shared.redis_client import AWAY
+from shared.timeline import FPS
 
 RECONNECT_S = 0.5
 LOST_JOB_PATIENCE_S = 60.0
@@ -54,134 +54,96 @@ class Viewer:
     def __init__(self, found: Services, job_id: str, after: int) -> None:
         self._found = found
         self._job_id = job_id
-        self._next_frame = after + 1
+        self._last_frame = after
         self._state: JobState | None = None
-        self._progress: dict[str, Any] = {}
+        self._is_over = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """Everything that happens to the job, until it has ended and every frame that is left was told.
-
-        Redis may go away and come back, and may have lost the job meanwhile, which `reconcile` then starts again: the
-        viewer waits, with heartbeats.
-
-        Raises:
-            JobNotFound: there was no such job to begin with.
-        """
-        record = await self._record()
-        self._state = record.state
-        yield Event("job.state", job_view(record))
-        gone_since: float | None = None
-        while True:
+        """A snapshot, then everything that happens until the job has ended and every frame that is left was told."""
+        yield await self._snapshot()
+        deadline = time.monotonic() + LOST_JOB_PATIENCE_S
+        while not self._is_over:
             try:
-                alarm = await self._newest_event()
-                async for event in self._news():
-                    yield event
-                gone_since = None
-                if self._state.is_final:
-                    return
-                if not await self._woken(alarm):
-                    yield HEARTBEAT
-                continue
-            except (RedisError, RedisUnavailable) as error:
+                # aclosing needs a generator, which an async iterator of an async function is.
+                async with aclosing(cast(AsyncGenerator[Found, None], self._follow())) as told:
+                    async for found in told:
+                        async for event in self._translated(found):
+                            deadline = time.monotonic() + LOST_JOB_PATIENCE_S
+                            yield event
+            except AWAY as error:
                 log.info("viewer.waits", job_id=self._job_id, error=str(error))
             except JobNotFound as error:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > LOST_JOB_PATIENCE_S:
+                if time.monotonic() > deadline:
                     yield Event("job.error", problem_view(error))
                     return
-            yield HEARTBEAT
-            await asyncio.sleep(RECONNECT_S)
+            except JobExpired as error:
+                yield Event("job.error", problem_view(error))
+                return
+            if not self._is_over:
+                yield HEARTBEAT
+                await asyncio.sleep(RECONNECT_S)
 
-    async def _news(self) -> AsyncGenerator[Event, None]:
-        """Everything that can be told now."""
-        record = await self._record()
-        while True:
-            data = await self._next_slice(record)
-            record = await self._record()
-            for event in self._changes(record):
+    def _follow(self) -> AsyncIterator[Found]:
+        heartbeat_s = self._found.settings.gateway_heartbeat_s
+        return follow_async(self._found.redis, self._job_id, self._last_frame, heartbeat_s)
+
+    async def _translated(self, found: Found) -> AsyncIterator[Event]:
+        if isinstance(found, Frames):
+            for index, jpeg in enumerate(found.jpegs, start=found.first_frame):
+                self._last_frame = index
+                yield frame_event(index, jpeg)
+            await self._measure(found)
+        elif isinstance(found, Gap):
+            self._last_frame = found.last_frame
+            yield Event("gap", {"from": found.first_frame, "to": found.last_frame})
+        elif isinstance(found, Progress):
+            yield Event(
+                "job.progress", progress_of(found.rendered_frames, found.muxed_frames, found.total_frames or None)
+            )
+        elif isinstance(found, StateChanged):
+            event = await self._state_event()
+            if event is not None:
                 yield event
-            if data is not None:
-                for event in self._frames(data, record):
-                    yield event
-                continue
-            gap = await self._gap(record)
-            if gap is None:
-                break
-            yield gap
+        else:
+            yield HEARTBEAT
+
+    async def _snapshot(self) -> Event:
+        record = await self._record()
+        self._state = None if record.state.is_final else record.state
+        return Event("job.state", job_view(record))
+
+    async def _state_event(self) -> Event | None:
+        """What the job's state means to the viewer; a final one ends the stream."""
+        record = await self._record()
         if record.state.is_final:
-            self._state = record.state
-            yield _last_event(record)
-
-    def _changes(self, record: JobRecord) -> list[Event]:
-        """State and progress that differ from what was told; a final state is told last, after the frames."""
-        told = []
-        if record.state is not self._state and not record.state.is_final:
-            self._state = record.state
-            told.append(Event("job.state", job_view(record)))
-        progress = progress_view(record)
-        if progress != self._progress and record.n_frames:
-            self._progress = progress
-            told.append(Event("job.progress", progress))
-        return told
-
-    def _frames(self, data: bytes, record: JobRecord) -> list[Event]:
-        found = decode_slice(data)
-        told = []
-        for index, jpeg in enumerate(found.jpegs, start=found.first):
-            if index < self._next_frame:
-                continue
-            width, height = jpeg_size(jpeg)
-            facts = {"index": index, "time_s": index / FPS, "width": width, "height": height}
-            told.append(Event("frame", {**facts, "jpeg": base64.b64encode(jpeg).decode()}, frame=index))
-            self._next_frame = index + 1
-            if index == 0:
-                first_frame_seconds.observe(max(0.0, time.time() - record.created))
-        frames_total.labels(stage="viewer").inc(len(told))
-        return told
-
-    async def _next_slice(self, record: JobRecord) -> bytes | None:
-        """The slice that holds the next frame, when it is there."""
-        if self._next_frame >= record.n_frames:
+            self._is_over = True
+            is_good = record.state is JobState.SUCCEEDED
+            return Event("job.done", job_view(record)) if is_good else Event("job.error", end_view(record))
+        if record.state is self._state:
             return None
-        wanted = slice_holding(record, self._next_frame)
-        data = await self._found.redis.get(job_key(self._job_id, "slice", str(wanted.first_frame)))
-        return data if isinstance(data, bytes) else None
-
-    async def _gap(self, record: JobRecord) -> Event | None:
-        """Frames that will never come: dropped behind the tail, or not kept after the end."""
-        stop = record.n_frames if record.state.is_final else min(record.tail_frame, record.n_frames)
-        first = self._next_frame
-        while first < stop:
-            wanted = slice_holding(record, first)
-            if await self._found.redis.exists(job_key(self._job_id, "slice", str(wanted.first_frame))):
-                break
-            first = wanted.first_frame + wanted.n_frames
-        if first == self._next_frame:
-            return None
-        gap = Event("gap", {"from": self._next_frame, "to": first - 1})
-        self._next_frame = first
-        return gap
+        self._state = record.state
+        return Event("job.state", job_view(record))
 
     async def _record(self) -> JobRecord:
-        return await asyncio.to_thread(self._found.jobs.get, self._job_id)
+        try:
+            return await asyncio.to_thread(self._found.jobs.get, self._job_id)
+        except JobNotFound as error:
+            if await asyncio.to_thread(self._found.records.read_end, self._job_id) is None:
+                raise
+            raise _expired(error) from None
 
-    async def _newest_event(self) -> bytes:
-        newest = await self._found.redis.xrevrange(job_key(self._job_id, "events"), count=1)
-        found = newest[0][0] if newest else None
-        return found if isinstance(found, bytes) else b"0-0"
-
-    async def _woken(self, alarm: bytes) -> bool:
-        """Wait for an event newer than ``alarm``; False when none came in time for a heartbeat."""
-        block_ms = max(1, round(self._found.settings.gateway_heartbeat_s * 1000))
-        return bool(await self._found.redis.xread({job_key(self._job_id, "events"): alarm}, count=1, block=block_ms))
+    async def _measure(self, found: Frames) -> None:
+        frames_total.labels(stage="viewer").inc(len(found.jpegs))
+        if found.first_frame == 0:
+            record = await self._record()
+            first_frame_seconds.observe(max(0.0, time.time() - record.created))
 
 
-def slice_holding(record: JobRecord, frame: int) -> Slice:
-    """The slice of the plan that a frame of a planned job belongs to."""
-    for part in slices_of(window_at(frame // record.hop, record.n_frames, Geometry(hop=record.hop))):
-        if part.first_frame <= frame < part.first_frame + part.n_frames:
-            return part
-    raise ValueError(f"frame {frame} of a video with {record.n_frames} frames")
+def frame_event(index: int, jpeg: bytes) -> Event:
+    """A frame as clients get it."""
+    width, height = jpeg_size(jpeg)
+    facts = {"index": index, "time_s": index / FPS, "width": width, "height": height}
+    return Event("frame", {**facts, "jpeg": base64.b64encode(jpeg).decode()}, frame=index)
 
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int]:
@@ -195,7 +157,5 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _last_event(record: JobRecord) -> Event:
-    if record.state is JobState.SUCCEEDED:
-        return Event("job.done", job_view(record))
-    return Event("job.error", end_view(record))
+def _expired(error: TalkingHeadError) -> JobExpired:
+    return JobExpired(error.message)

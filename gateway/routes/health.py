@@ -9,13 +9,15 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from gateway.dependencies import Services, ServicesDep
 from gateway.errors import MEDIA_TYPE, problem
-from shared.errors import TalkingHeadError
+from shared.errors import NoWorker, TalkingHeadError
 from shared.metrics import stream_lag_entries, stream_pending_entries
-from shared.protocol import GROUP, Stage, heartbeat_key, stream_key
+from shared.protocol import Stage, stream_key
+from shared.redis_client import AWAY
+from shared.streams import backlog
 
 WORKER_KINDS = ("audio_encoder", "motion_dit", "renderer", "muxer", "control")
 CHECK_TIMEOUT_S = 3.0
@@ -63,7 +65,7 @@ async def ready(found: ServicesDep) -> Response:
 @router.get("/metrics", summary="Prometheus metrics of this process and the length of the queues")
 async def metrics(found: ServicesDep) -> Response:
     """Text format of Prometheus."""
-    await _measure_streams(found)
+    await asyncio.to_thread(_measure_streams, found)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -88,28 +90,22 @@ async def _artifacts(found: Services) -> str:
 
 
 async def _worker(found: Services, kind: str) -> str:
-    pattern = heartbeat_key(kind, found.bundle.name, "*")
-    n_alive = 0
-    async for _ in found.redis.scan_iter(match=pattern, count=1000):
-        n_alive += 1
+    live = await asyncio.to_thread(found.jobs.live_workers)
+    n_alive = sum(1 for other, bundle, _ in live if (other, bundle) == (kind, found.bundle.name))
     if not n_alive:
-        raise ConnectionError(f"no live {kind} worker of bundle {found.bundle.name}")
+        raise NoWorker(f"no live {kind} worker of bundle {found.bundle.name}")
     return f"{n_alive} alive"
 
 
-async def _measure_streams(found: Services) -> None:
-    """Set the gauges of every stage; an empty Redis or one that is away leaves them as they are."""
+def _measure_streams(found: Services) -> None:
+    """Set the gauges of every stage; a Redis that is away leaves them as they are."""
     for stage in Stage:
         lag = pending = 0
         try:
             for shard in found.settings.shard_tags:
-                groups = await found.redis.xinfo_groups(stream_key(shard, stage, found.bundle.name))
-                ours = [group for group in groups if group["name"] in (GROUP, GROUP.encode())]
-                lag += sum(int(group.get("lag") or 0) for group in ours)
-                pending += sum(int(group["pending"]) for group in ours)
-        except ResponseError:
-            continue
-        except (RedisError, OSError):
+                waiting, taken = backlog(found.jobs.client, stream_key(shard, stage, found.bundle.name))
+                lag, pending = lag + waiting, pending + taken
+        except AWAY:
             return
         stream_lag_entries.labels(stage.value).set(lag)
         stream_pending_entries.labels(stage.value).set(pending)

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Query, Request, Response
 from gateway.control import INGEST
 from gateway.dependencies import JobId, Services, ServicesDep
 from gateway.ranges import artifact_response
-from gateway.records import RESULT, new_job_id
+from gateway.records import RESULT, creation_fields, new_job_id
 from gateway.schemas import Job, JobList, Problem, job_view
 from gateway.uploads import MAX_FACTOR, MAX_SEED, OUTPUTS, Submission, received
 from shared.artifacts import store_stream
 from shared.errors import JobCancelled, JobExpired, JobNotFound, QueueFull, ResultNotReady, StateError
 from shared.job_record import JobRecord
-from shared.protocol import JobState, Manifest, artifact_path, prefix
+from shared.protocol import JobState, Manifest, artifact_path
 
 POLL_AFTER_S = 1
 BUSY_RETRY_S = 10.0
@@ -147,17 +147,16 @@ async def check_capacity(found: Services) -> None:
     Raises:
         QueueFull: try later.
     """
-    memory = await found.redis.info("memory")
-    used, limit = int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
-    if limit and used > limit * found.settings.gateway_max_memory_ratio:
+    ratio = await asyncio.to_thread(found.jobs.memory_ratio)
+    if ratio > found.settings.gateway_max_memory_ratio:
         raise QueueFull(
-            f"the queue's memory is {used / limit:.0%} full; new jobs are taken below "
+            f"the queue's memory is {ratio:.0%} full; new jobs are taken below "
             f"{found.settings.gateway_max_memory_ratio:.0%}. Try again when running jobs have ended.",
             retry_after_s=BUSY_RETRY_S,
         )
     n_unfinished = 0
     for shard in found.settings.shard_tags:
-        n_unfinished += int(await found.redis.scard(f"{prefix(shard)}open"))
+        n_unfinished += await asyncio.to_thread(found.jobs.unfinished_count, shard)
     if n_unfinished >= found.settings.gateway_max_unfinished_jobs:
         raise QueueFull(
             f"{n_unfinished} jobs are unfinished, the limit is {found.settings.gateway_max_unfinished_jobs}. "
@@ -183,7 +182,7 @@ def _store_uploads(found: Services, job_id: str, submission: Submission) -> Mani
 
 def _create(found: Services, manifest: Manifest) -> None:
     """Create the job and mark it; from the mark on it is certain to be worked on."""
-    found.jobs.create(manifest.job_id, manifest.options, manifest.bundle, {"created": manifest.created})
+    found.jobs.create(manifest.job_id, manifest.options, manifest.bundle, creation_fields(manifest))
     found.records.open(manifest.job_id)
     found.control.send(INGEST, manifest.job_id)
 
