@@ -1,0 +1,119 @@
+# ruff: noqa: RUF001  phones are written in IPA letters
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from services.audio_encoder.model import load_encoder
+from shared.timeline import Geometry
+from training.augment import Augmentation
+from training.corpus import Utterance, write_shard
+from training.crops import Batch, Crops, prepare, speech_gain
+from training.encoder_scores import evaluate, scores
+from training.labels import CLASSES, Phone, segments_of
+from training.train_encoder import CONFIG, EncoderWithHeads, Recipe, export, load_run, loss_of, schedule, train
+
+
+def utterance(index: int, voice: str = "rms", split: str = "train") -> Utterance:
+    """One second of silence, one of a loud buzz labelled AA, one of silence."""
+    rng = np.random.default_rng(index)
+    buzz = np.sign(np.sin(2 * np.pi * (100.0 + 5 * index) * np.arange(16_000) / 16_000)) * 6000.0
+    pcm = np.concatenate([np.zeros(16_000), buzz + rng.standard_normal(16_000) * 300.0, np.zeros(16_000)])
+    segments = segments_of([Phone("", 0.0, 1.0), Phone("ɑː", 1.0, 2.0), Phone("", 2.0, 3.0)])
+    return Utterance(f"u{index}", "flite", voice, split, "ah", index, pcm.astype(np.int16), segments)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    write_shard(folder, "shard-00000", [utterance(i) for i in range(6)])
+    write_shard(folder, "held-00000", [utterance(9, "awb", "held")])
+    return folder
+
+
+def crops_of(corpus: Path, settings: Augmentation) -> Crops:
+    return Crops(corpus, n_rows=4, n_frames=64, receptive_field=720, seed=1, settings=settings)
+
+
+def test_gain_brings_speech_to_the_reference() -> None:
+    pcm = (np.sign(np.sin(2 * np.pi * 100 * np.arange(16_000) / 16_000)) * 3276.8).astype(np.int16)
+    assert speech_gain(pcm) == pytest.approx(2.0, rel=1e-3)
+    assert speech_gain(np.zeros(16_000, np.int16)) == 1.0
+    assert speech_gain(np.ones(16_000, np.int16)) == 100.0
+
+
+def test_batches_are_seeded_and_in_shape(corpus: Path) -> None:
+    first = [next(iter(crops_of(corpus, Augmentation()))) for _ in range(2)]
+    assert first[0].wave.shape == (4, 63 * 320 + 720)
+    assert first[0].classes.shape == first[0].openness.shape == (4, 64)
+    assert torch.equal(first[0].wave, first[1].wave)
+    assert torch.equal(first[0].classes, first[1].classes)
+
+
+def test_labels_follow_the_sound_through_speed_and_cuts(corpus: Path) -> None:
+    settings = Augmentation(
+        p_speed=1.0, p_eq=0, p_low_pass=0, p_high_pass=0, p_reverb=0, p_noise=0, p_babble=0, p_tones=0, p_mu_law=0,
+        p_clip=0, p_cut=0.5,
+    )  # fmt: skip
+    batches = iter(crops_of(corpus, settings))
+    wrong = total = 0
+    for _ in range(5):
+        batch = next(batches)
+        level = batch.wave.unfold(1, 720, 320)[..., 200:520].square().mean(-1).sqrt()
+        loudest = level.amax(dim=1, keepdim=True)
+        is_loud = (level > 0.3 * loudest) & (loudest > 0.005)
+        wrong += int((is_loud != (batch.classes == CLASSES.index("AA"))).sum())
+        total += batch.classes.numel()
+    assert wrong / total < 0.03  # edges of the buzz
+
+
+def test_closures_weigh_double() -> None:
+    torch.manual_seed(0)
+    model = EncoderWithHeads(json.loads(CONFIG.read_text()))
+    for p in (model.classify.weight, model.classify.bias, model.open.weight, model.open.bias):
+        torch.nn.init.zeros_(p)
+    model.classify.bias.data[CLASSES.index("SIL")] = 5.0
+    wave, openness = torch.zeros(1, 720 + 9 * 320), torch.zeros(1, 10)
+    classes = torch.zeros(1, 10, dtype=torch.int64)
+    classes[0, 5:] = CLASSES.index("DD")
+    plain = loss_of(model, Batch(wave, classes, openness))
+    classes[0, 5:] = CLASSES.index("PP")
+    assert loss_of(model, Batch(wave, classes, openness)) > 1.2 * plain
+
+
+def test_the_learning_rate_warms_up_and_falls_to_one_percent() -> None:
+    assert schedule(0, 0.0, 100) == pytest.approx(0.01)
+    assert schedule(500, 0.0, 100) == pytest.approx(1.0)
+    assert schedule(500, 0.5, 100) == pytest.approx(0.505)
+    assert schedule(500, 1.5, 100) == pytest.approx(0.01)
+
+
+def test_a_short_run_saves_resumes_exports_and_scores(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = Recipe(minutes=0.02, n_rows=2, n_frames=32)
+    train(corpus, run, recipe)
+    first = torch.load(run / "last.pt", weights_only=True)["step"]
+    train(corpus, run, Recipe(minutes=0.04, n_rows=2, n_frames=32))
+    assert torch.load(run / "last.pt", weights_only=True)["step"] > first
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    export(run, folder / "config.json", folder / "model.safetensors")
+    rows = load_encoder(folder).encode(np.zeros(61_200, np.float32), 1.0, Geometry())
+    assert rows.shape == (75, 193)
+    lines = list(evaluate(load_run(run), corpus))
+    assert len(lines) == 2
+    assert all("SIL recall" in line for line in lines)
+
+
+def test_scores_of_a_perfect_guess_are_one() -> None:
+    truth = np.array([0, 0, 1, 2, 9, 9])
+    line = scores(truth, truth, np.array([0.03, 0.03, 0.0, 0.12, 1.0, 1.0], np.float32))
+    assert line.count("1.000") == 7
+
+
+def test_preparing_labels_every_five_milliseconds() -> None:
+    sound = prepare(utterance(0))
+    assert len(sound.grid) == 600
+    assert (np.flatnonzero(sound.grid)[[0, -1]] == [200, 399]).all()

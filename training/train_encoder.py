@@ -1,0 +1,188 @@
+"""Train the shipped audio encoder: frame classes and mouth openness from augmented synthetic speech.
+
+    python -m training.train_encoder --minutes 38            # resumes from .cache/encoder/last.pt
+    python -m training.train_encoder --evaluate              # held-out voices, clean and noisy
+    python -m training.train_encoder --export                # writes services/audio_encoder/embedded.*
+
+The learning rate follows the clock, not a step count: a run takes the minutes it is given, on any machine.
+Forward passes run in bfloat16, which is 1.5 times as fast where the processor has it.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from services.audio_encoder.checkpoint import EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, build_model
+from services.audio_encoder.frontend import receptive_field
+from training.augment import Augmentation
+from training.crops import Batch, Crops
+from training.encoder_scores import evaluate
+from training.labels import CLASSES
+
+log = logging.getLogger(__name__)
+
+CONFIG = Path(__file__).parent / "data" / "encoder.json"
+LIP_CLASS_WEIGHT = 2.0
+LABEL_SMOOTHING = 0.05
+OPENNESS_WEIGHT = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbers of a run."""
+
+    minutes: float = 38.0
+    n_rows: int = 20
+    n_frames: int = 128
+    learning_rate: float = 1.2e-3
+    warm_up_steps: int = 200
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    save_every_s: float = 60.0
+    seed: int = 7
+
+
+class EncoderWithHeads(nn.Module):
+    """The encoder and the two linear heads that only training uses."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder = build_model(config)
+        self.classify = nn.Linear(int(config["hidden_size"]), len(CLASSES))
+        self.open = nn.Linear(int(config["hidden_size"]), 1)
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N) -> class logits (B, T, 16), openness (B, T)."""
+        hidden = self.encoder(wave).last_hidden_state.float()
+        return self.classify(hidden), self.open(hidden).squeeze(-1)
+
+
+def loss_of(model: EncoderWithHeads, batch: Batch) -> Tensor:
+    """Cross-entropy with double weight on closures, plus Huber loss of openness."""
+    weight = torch.ones(len(CLASSES))
+    weight[[CLASSES.index("PP"), CLASSES.index("FF")]] = LIP_CLASS_WEIGHT
+    logits, openness = model(batch.wave)
+    entropy = F.cross_entropy(
+        logits.flatten(0, 1), batch.classes.flatten(), weight=weight, label_smoothing=LABEL_SMOOTHING
+    )
+    return entropy + OPENNESS_WEIGHT * F.smooth_l1_loss(openness, batch.openness, beta=0.1)
+
+
+def train(corpus: Path, run: Path, recipe: Recipe) -> None:
+    """Train until the minutes are used up; continues an interrupted run."""
+    run.mkdir(parents=True, exist_ok=True)
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    torch.manual_seed(recipe.seed)
+    model = EncoderWithHeads(config)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
+    )
+    step, used_s = _resume(run / "last.pt", model, optimizer)
+    field = receptive_field(config["conv_kernel"], config["conv_stride"])
+    crops = Crops(corpus, recipe.n_rows, recipe.n_frames, field, recipe.seed + step, Augmentation())
+    loader = DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=4)
+    started = saved = time.monotonic()
+    losses: list[float] = []
+    for batch in loader:
+        elapsed_s = used_s + time.monotonic() - started
+        done = elapsed_s / (60.0 * recipe.minutes)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * schedule(step, done, recipe.warm_up_steps)
+        losses.append(_step(model, optimizer, batch, recipe.clip_norm))
+        step += 1
+        if step % 100 == 0:
+            log.info("step %d, %.1f min, loss %.3f", step, elapsed_s / 60, float(np.mean(losses[-100:])))
+        if done >= 1.0 or time.monotonic() - saved > recipe.save_every_s:
+            saved = time.monotonic()
+            _save(run / "last.pt", model, optimizer, step, elapsed_s)
+        if done >= 1.0:
+            break
+
+
+def schedule(step: int, done: float, warm_up_steps: int) -> float:
+    """Factor of the learning rate: linear warm-up by steps, cosine to 1 % by the fraction ``done`` of the run."""
+    cosine = 0.01 + 0.99 * 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, done))))
+    return min(1.0, (step + 1) / warm_up_steps) * cosine
+
+
+def export(run: Path, config_path: Path = EMBEDDED_CONFIG, weights_path: Path = EMBEDDED_WEIGHTS) -> None:
+    """Write the encoder as float16 safetensors, and its configuration with the file's SHA-256."""
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    model = load_run(run)
+    state = {key: value.half().contiguous() for key, value in model.encoder.state_dict().items()}
+    data = save(state, metadata={"format": "pt", "classes": " ".join(CLASSES)})
+    weights_path.write_bytes(data)
+    weights_path.chmod(0o644)
+    config["sha256"] = hashlib.sha256(data).hexdigest()
+    config_path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    heads = {k: v.float().contiguous() for k, v in model.state_dict().items() if not k.startswith("encoder.")}
+    save_file(heads, run / "heads.safetensors")
+
+
+def load_run(run: Path) -> EncoderWithHeads:
+    """The network with heads as last saved, in evaluation mode."""
+    model = EncoderWithHeads(json.loads(CONFIG.read_text(encoding="utf-8")))
+    model.load_state_dict(torch.load(run / "last.pt", weights_only=True)["model"])
+    return model.eval()
+
+
+def _step(model: EncoderWithHeads, optimizer: torch.optim.Optimizer, batch: Batch, clip_norm: float) -> float:
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_of(model, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _resume(path: Path, model: EncoderWithHeads, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    if not path.exists():
+        return 0, 0.0
+    saved = torch.load(path, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return int(saved["step"]), float(saved["used_s"])
+
+
+def _save(path: Path, model: EncoderWithHeads, optimizer: torch.optim.Optimizer, step: int, used_s: float) -> None:
+    part = path.with_suffix(".part")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "used_s": used_s}, part)
+    part.rename(path)
+
+
+def main() -> None:
+    """Train, evaluate or export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=Path(".cache/corpus"))
+    parser.add_argument("--run", type=Path, default=Path(".cache/encoder"))
+    parser.add_argument("--minutes", type=float, default=Recipe.minutes)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--evaluate", action="store_true")
+    parser.add_argument("--export", action="store_true")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    if not (args.evaluate or args.export):
+        train(args.corpus, args.run, Recipe(minutes=args.minutes))
+    if args.evaluate:
+        for line in evaluate(load_run(args.run), args.corpus):
+            print(line)
+    if args.export:
+        export(args.run)
+
+
+if __name__ == "__main__":
+    main()
