@@ -1,0 +1,191 @@
+"""Life of a job: create, plan, look up, end. What workers do to it is in ``shared/commits.py``, which this extends.
+
+Knows nothing of artifacts: their files are the gateway's concern.
+"""
+
+import builtins
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis import Redis
+
+from shared.commits import Outcome, WorkStore
+from shared.errors import JobNotFound
+from shared.job_record import JobRecord, error_json
+from shared.protocol import JobOptions, JobState, Stage, job_key, prefix, shard_of, stream_key
+from shared.reconcile import FollowUp, reconcile_shard
+from shared.redis_client import connect
+from shared.scripts import Limits
+from shared.settings import Settings
+from shared.task import Task
+from shared.timeline import FIRST_WINDOW_SLICE_FRAMES, SLICE_FRAMES, Geometry, window_count
+
+__all__ = ["FollowUp", "JobStore", "Outcome", "Task"]
+
+WORKER_PATTERN = "th:worker:*"
+
+
+class JobStore(WorkStore):
+    """Jobs of one Redis; safe to share between threads.
+
+    Args:
+        redis: URL or client (replies as bytes).
+        limits: must be the same in every process.
+        shards: shard tags.
+        task_lease_s: seconds before `reconcile` asks for a control task again.
+    """
+
+    def __init__(
+        self,
+        redis: "str | Redis",
+        limits: Limits | None = None,
+        shards: Sequence[str] = ("0",),
+        task_lease_s: float = 10.0,
+    ) -> None:
+        super().__init__(redis, limits)
+        self.shards = tuple(shards)
+        self.task_lease_s = task_lease_s
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "JobStore":
+        """The store an operator configured."""
+        return cls(
+            connect(settings.redis_url), Limits.from_settings(settings), settings.shard_tags, settings.task_lease_s
+        )
+
+    def create(self, job_id: str, options: JobOptions, bundle: str, fields: Mapping[str, str | float]) -> bool:
+        """Make a queued job.
+
+        Args:
+            job_id: SHARD-NAME.
+            options: what the caller chose.
+            bundle: model bundle.
+            fields: ``created`` (Unix time in seconds), ``portrait_file`` and ``audio_file``, plus anything the gateway
+                wants to keep beside them.
+
+        Returns:
+            False when there is such a job already; nothing changes then.
+        """
+        facts = {
+            "bundle": bundle,
+            "seed": options.seed,
+            "head_motion": options.head_motion,
+            "expressiveness": options.expressiveness,
+            "output": options.output,
+            **{name: value for name, value in fields.items() if name != "created"},
+        }
+        flat = [part for name, value in facts.items() for part in (name, str(value))]
+        return bool(self._run("create", shard_of(job_id), job_id, repr(float(fields["created"])), *flat))
+
+    def begin_ingest(self, job_id: str) -> bool:
+        """True while the job still has to be planned; starts the lease of that task anew."""
+        return bool(self._run("begin", shard_of(job_id), job_id, "ingest"))
+
+    def begin_assemble(self, job_id: str) -> bool:
+        """True while the job still has to be assembled; starts the lease of that task anew."""
+        return bool(self._run("begin", shard_of(job_id), job_id, "assemble"))
+
+    def ready(
+        self,
+        job_id: str,
+        n_frames: int,
+        gain: float,
+        portrait_digest: str,
+        hop: int = Geometry().hop,
+        warnings: Sequence[str] = (),
+    ) -> bool:
+        """Store the plan; the job waits for admission (or runs at once). False when it was planned already or ended."""
+        args = (
+            job_id,
+            n_frames,
+            window_count(n_frames, Geometry(hop=hop)),
+            hop,
+            FIRST_WINDOW_SLICE_FRAMES,
+            SLICE_FRAMES,
+            repr(float(gain)),
+            portrait_digest,
+            json.dumps([*warnings], ensure_ascii=False),
+        )
+        return bool(self._run("ready", shard_of(job_id), *args))
+
+    def finish(
+        self, job_id: str, state: JobState, error: BaseException | Mapping[str, Any] | str | None = None
+    ) -> bool:
+        """End a job, once; succeeded only from finalizing.
+
+        Returns:
+            True if it ended now.
+        """
+        problem = "" if error is None else error_json(error)
+        return bool(self._run("finish", shard_of(job_id), job_id, state.value, problem))
+
+    def get(self, job_id: str) -> JobRecord:
+        """A job.
+
+        Raises:
+            JobNotFound: Redis knows no such job.
+        """
+        found = self._records([job_id])
+        if not found:
+            raise JobNotFound(f"no job {job_id}; it never existed or was deleted after its time to live")
+        return found[0]
+
+    def list(self, limit: int = 50, after: str | None = None) -> builtins.list[JobRecord]:
+        """Jobs, newest first.
+
+        Args:
+            limit: at most so many.
+            after: continue after this job.
+
+        Raises:
+            JobNotFound: ``after`` is unknown.
+        """
+        newest = float("inf") if after is None else self.get(after).created
+        scored: list[tuple[float, str]] = []
+        for shard in self.shards:
+            rows = self._redis.zrevrangebyscore(f"{prefix(shard)}jobs", newest, "-inf", withscores=True)
+            scored += [(score, name.decode()) for name, score in rows]
+        ids = [name for score, name in sorted(scored, reverse=True)]
+        if after in ids:
+            ids = ids[ids.index(after) + 1 :]
+        return self._records(ids[:limit])
+
+    def missing(self, job_ids: Sequence[str]) -> builtins.list[str]:
+        """Those of the jobs that Redis does not know (any more)."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.exists(job_key(job_id))
+        return [job_id for job_id, known in zip(job_ids, pipe.execute(), strict=True) if not known]
+
+    def unfinished_count(self, shard: str) -> int:
+        """Jobs of a shard that have not ended."""
+        return int(self._redis.scard(f"{prefix(shard)}open"))
+
+    def memory_ratio(self) -> float:
+        """Used share of Redis' maxmemory; 0.0 when there is no limit."""
+        memory = self._redis.info("memory")
+        limit = int(memory["maxmemory"])
+        return int(memory["used_memory"]) / limit if limit else 0.0
+
+    def live_workers(self) -> builtins.list[tuple[str, str, str]]:
+        """Kind, bundle and name of every worker that announced itself within the last 15 s."""
+        keys = (key.decode().split(":", 4) for key in self._redis.scan_iter(WORKER_PATTERN, count=1000))
+        return sorted((parts[2], parts[3], parts[4]) for parts in keys if len(parts) == 5)
+
+    def reconcile(self, shard: str) -> builtins.list[FollowUp]:
+        """Repair every unfinished job of a shard; returns what the control plane must do, see `FollowUp`."""
+        return reconcile_shard(self.client, self._run, shard, self.task_lease_s)
+
+    def streams(self, bundle: str) -> dict[str, Stage]:
+        """Every stream of work of a bundle, with its stage."""
+        return {stream_key(shard, stage, bundle): stage for shard in self.shards for stage in Stage}
+
+    def _records(self, job_ids: Sequence[str]) -> builtins.list[JobRecord]:
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(job_key(job_id))
+            pipe.zrank(f"{prefix(shard_of(job_id))}ready", job_id)
+        replies = pipe.execute()
+        rows = zip(job_ids, replies[::2], replies[1::2], strict=True)
+        return [JobRecord.from_hash(job_id, fields, rank) for job_id, fields, rank in rows if fields]
