@@ -128,7 +128,7 @@ class Display:
         if event.name == "job.progress":
             self._update(total=event.data["frames_total"])
         elif event.name == "frame":
-            self._update(description="speaking", total=event.data["frames_total"], completed=event.data["index"] + 1)
+            self._update(description="speaking", completed=event.data["index"] + 1)
         elif event.name == "job.state":
             self.say(str(event.data.get("state", "")))
 

@@ -70,7 +70,7 @@ def event(name: str, data: dict[str, Any], event_id: int | None = None) -> str:
 
 
 def frame(index: int) -> str:
-    return event("frame", {"index": index, "frames_total": 50, "jpeg": ""}, index)
+    return event("frame", {"index": index, "jpeg": ""}, index)
 
 
 def test_saves_the_video_and_ends_with_a_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
