@@ -42,7 +42,7 @@ def digest_of(*parts: object) -> bytes:
 def features_of(speech_file: str, window: int) -> NDArray[np.float32]:
     """(75, 4) float32 that depend on every argument."""
     raw = b"".join(digest_of(speech_file, window, frame)[:8] for frame in range(Geometry().length))
-    return (np.frombuffer(raw, "<u2").astype(np.float32) / 65_536).reshape(-1, 4)
+    return (np.frombuffer(raw, "<u2").astype(np.float32) / np.float32(65_536)).reshape(-1, 4)
 
 
 def motion_of(
