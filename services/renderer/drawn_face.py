@@ -41,23 +41,16 @@ def draw_face(size_px: int = SIZE_PX) -> NDArray[np.uint8]:
 
 
 def _eye(canvas: "_Canvas", x: int, y: int, outward: int) -> None:
-    canvas.ellipse((x, y - 2), (30, 18), SHADE, blur=7, opacity=0.6)
-    almond = [
-        (x - 23, y + 2),
-        (x - 12, y - 9),
-        (x, y - 12),
-        (x + 12, y - 9),
-        (x + 23, y + 2),
-        (x + 12, y + 9),
-        (x - 12, y + 9),
-    ]
-    canvas.polygon(almond, WHITE, blur=1)
-    canvas.ellipse((x, y - 1), (10, 10), IRIS, blur=1)
-    canvas.ellipse((x, y - 1), (5, 5), PUPIL, blur=1)
-    canvas.ellipse((x + 3, y - 4), (2, 2), WHITE, blur=1)
-    lid = [(x - 24, y + 2), (x - 12, y - 10), (x, y - 13), (x + 12, y - 10), (x + 24, y + 2)]
-    canvas.line(lid, HAIR, 3)
-    canvas.line([(x - 18, y + 8), (x, y + 11), (x + 18, y + 8)], SHADE, 2)
+    canvas.ellipse((x, y - 2), (30, 16), SHADE, blur=7, opacity=0.6)
+    upper = [(x - 23, y + 2), (x - 12, y - 7), (x, y - 10), (x + 12, y - 7), (x + 23, y + 2)]
+    lower = [(x + 12, y + 6), (x, y + 8), (x - 12, y + 6)]
+    canvas.polygon(upper + lower, WHITE, blur=1)
+    canvas.ellipse((x, y - 1), (8, 8), IRIS, blur=1)
+    canvas.ellipse((x, y - 1), (4, 4), PUPIL, blur=1)
+    canvas.ellipse((x + 2, y - 4), (2, 2), WHITE, blur=1)
+    canvas.line(upper, HAIR, 3)
+    canvas.line([(x - 20, y + 4), *reversed(lower), (x + 20, y + 4)], SHADE, 2)
+    canvas.line([(x - 20, y - 10), (x, y - 18), (x + 20, y - 10)], SHADE, 2)
     brow = [(x - outward * 26, y - 26), (x, y - 34), (x + outward * 28, y - 24)]
     canvas.line(brow, HAIR, 7)
 

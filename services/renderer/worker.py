@@ -21,7 +21,7 @@ import structlog
 from numpy.typing import NDArray
 from pydantic import Field
 from shared.jobs import JobStore
-from shared.worker import Task, serve
+from shared.worker import serve
 
 from services.renderer.drawn_face import draw_face
 from services.renderer.embedded.prepare import prepare
@@ -35,6 +35,7 @@ from shared.metrics import frames_total
 from shared.motion import neutral_rows
 from shared.protocol import Output, PortraitPayload, RenderPayload, Stage, shard_of
 from shared.settings import Settings
+from shared.task import Task
 
 KIND = "renderer"
 DEADLINE_S = 60.0
@@ -163,7 +164,7 @@ def main() -> int:
     settings = RendererSettings()
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
     cv2.setNumThreads(settings.threads)
-    store = JobStore(settings.redis_url)
+    store = JobStore.from_settings(settings)
     handler = RenderHandler(store, open_store(settings.artifacts_url), settings.jpeg_quality, settings.renderer_cache)
     return serve(handler, store, settings, KIND)
 

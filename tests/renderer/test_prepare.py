@@ -48,8 +48,8 @@ def test_a_small_face_in_a_large_photo_is_found(photo: Photo) -> None:
 
 
 def test_the_largest_of_several_faces_speaks_with_a_warning(photo: Photo) -> None:
-    two = np.concatenate([cv2.resize(photo, (700, 700)), np.full((700, 500, 3), 180, np.uint8)], axis=1)
-    two[150:550, 750:1150] = cv2.resize(photo, (400, 400))
+    two = np.concatenate([cv2.resize(photo, (700, 700)), np.full((700, 600, 3), 180, np.uint8)], axis=1)
+    two[50:650, 700:1300] = cv2.resize(photo, (600, 600))
     appearance = prepare(two)
     assert appearance.warnings
     assert "largest" in appearance.warnings[0]

@@ -161,9 +161,14 @@ def _close(field: Floats, face: Face, places: MouthPlaces) -> None:
     """Bring the parted lips of a photo together, where they meet in front of the teeth."""
     gap = np.where(np.abs(places.u) <= 1.05, places.gap, 0.0)
     decay = np.exp(-((np.maximum(np.abs(places.v) - 0.10, 0.0) / 0.25) ** 2))
+    # Lips parted in a smile meet half way; a dropped jaw comes up to the upper lip.
+    widest = float(gap.max()) / face.mouth_width
+    from_above = 0.42 - 0.27 * float(smoothstep(0.10, 0.28, widest))
     above = places.is_upper | (~places.is_lower & ~places.is_corner & (places.v < 0))
     below = places.is_lower | (~places.is_upper & ~places.is_corner & (places.v > 0))
-    field[:, 1] = np.where(above, 0.42 * gap * decay, np.where(below, -0.58 * gap * decay, 0.0))
+    field[:, 1] = np.where(
+        above, from_above * gap * decay, np.where(below, (from_above - 1.0) * gap * decay, 0.0)
+    )
 
 
 def _brows(raise_field: Floats, frown_field: Floats, face: Face) -> None:

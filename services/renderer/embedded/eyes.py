@@ -18,7 +18,7 @@ STRIP_ABOVE, STRIP_BELOW = 0.07, 0.03  # of the eye width: liner and lashes, mov
 STRIP_SHRINKS_TO = 0.6
 LID_PULL = 0.4  # of the way to the median lid colour
 LASH = 0.4
-OPEN_REST = 0.06  # of the opening: a shut lid ends this far above the lower one
+OPEN_REST = 0.02  # of the opening: a shut lid ends this far above the lower one
 GAZE_X, GAZE_Y = 0.16, 0.07  # of the eye width per unit
 CLOSED_ASPECT = 0.13  # below this the eye is shut in the photo already
 

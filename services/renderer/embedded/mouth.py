@@ -44,7 +44,8 @@ class Mouth:
         self._face = face
         self._pose = pose
         self._gap_fields = landmark_fields[:, 14, 1] - landmark_fields[:, 13, 1]
-        self._drop_fields = landmark_fields[FIELD_INDEX["jaw"], 14, 1]
+        self._jaw_drop = float(landmark_fields[FIELD_INDEX["jaw"], 14, 1])
+        self._close_lift = float(landmark_fields[FIELD_INDEX["close"], 14, 1])
         self._rest_gap = 0.0 if line.is_closed else float(face.points[14, 1] - face.points[13, 1])
         self._centre = np.array([face.mouth_x, float(line.lower_at(face.mouth_x))])
         self._depth = float(face.points[[13, 14], 2].mean()) + 0.08 * face.mouth_width
@@ -87,21 +88,22 @@ class Mouth:
     def _inside(self, up_alpha: Floats, low_alpha: Floats, box: Box, controls: Controls) -> Bytes:
         """Painted layers under this frame's pose and jaw, shaded by the lips around them."""
         jaw = float(controls.fields[FIELD_INDEX["jaw"]])
-        drop = jaw * float(self._drop_fields)
+        drop = jaw * self._jaw_drop
+        lift = float(controls.fields[FIELD_INDEX["close"]]) * self._close_lift
         size = (up_alpha.shape[1], up_alpha.shape[0])
         paint = self.interior
         picture = np.empty((size[1], size[0], 3), np.uint8)
         picture[:] = paint.cavity
         tongue = float(smoothstep(0.15, 0.55, jaw))
         if tongue > 0.0:
-            layer = self._placed(paint.tongue, controls, box, size, TONGUE_FOLLOWS * drop)
+            layer = self._placed(paint.tongue, controls, box, size, TONGUE_FOLLOWS * drop + lift)
             picture = _over(cv2.convertScaleAbs(layer, alpha=tongue) if tongue < 1.0 else layer, picture)
-        picture = _over(self._placed(paint.lower, controls, box, size, TEETH_FOLLOW * drop), picture)
+        picture = _over(self._placed(paint.lower, controls, box, size, TEETH_FOLLOW * drop + lift), picture)
         shade = self._shade(up_alpha, low_alpha, controls)
         upper = self._placed(paint.upper, controls, box, size, 0.0)
         if paint.is_own:
-            return _over(upper, _darken(picture, shade))
-        return _darken(_over(upper, picture), shade)
+            return _over(upper, _darken(picture, shade, paint.ambient))
+        return _darken(_over(upper, picture), shade, paint.ambient)
 
     def _shade(self, up_alpha: Floats, low_alpha: Floats, controls: Controls) -> Floats:
         mw = self._face.mouth_width
@@ -114,9 +116,9 @@ class Mouth:
         below = cv2.blur(low_alpha, (kernel, kernel))
         gap = self._rest_gap + float(controls.fields @ self._gap_fields)
         light = 0.76 + 0.24 * float(smoothstep(0.02, 0.20, gap / mw))
-        above *= -0.42
+        above *= -0.40
         above += 1.0
-        below *= -0.30 * light
+        below *= -0.26 * light
         below += light
         above *= below
         shade: Floats = above
@@ -162,9 +164,10 @@ def _over(layer: Bytes, picture: Bytes) -> Bytes:
     return composed
 
 
-def _darken(picture: Bytes, shade: Floats) -> Bytes:
-    black = np.zeros_like(picture)
-    darkened: Bytes = cv2.blendLinear(picture, black, shade, 1.0 - shade)
+def _darken(picture: Bytes, shade: Floats, ambient: Bytes) -> Bytes:
+    """Towards the ambient colour where that is darker: grey shadows would turn teeth blue."""
+    shadow = cv2.min(picture, np.broadcast_to(ambient, picture.shape).copy())
+    darkened: Bytes = cv2.blendLinear(picture, shadow, shade, 1.0 - shade)
     return darkened
 
 

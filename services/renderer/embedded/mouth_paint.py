@@ -18,7 +18,7 @@ SCALE = 2
 BOUNDARIES = (0.165, 0.29, 0.41, 0.50)
 CROWNS = (0.075, 0.066, 0.070, 0.060, 0.055)
 ARCH = 0.14
-TONGUE = (0.36, 0.17)
+TONGUE = (0.36, 0.19)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Colours:
     lower_tooth: NDArray[np.float64]
     cavity: NDArray[np.float64]
     tongue: NDArray[np.float64]
+    ambient: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Interior:
         left: x of the layers' left edge in the crop, pixels.
         top: y of their top edge.
         cavity: (3,) uint8 colour behind everything.
+        ambient: (3,) uint8 colour of shadows: light in a mouth comes off lips and tongue.
         tongue: moves with 0.72 of the jaw.
         lower: lower teeth, move with 0.9 of the jaw.
         upper: upper teeth, stay with the skull.
@@ -48,6 +50,7 @@ class Interior:
     left: float
     top: float
     cavity: Bytes
+    ambient: Bytes
     tongue: Bytes
     lower: Bytes
     upper: Bytes
@@ -75,6 +78,7 @@ def paint_interior(texture: Bytes, face: Face, line: LipLine) -> Interior:
         left=float(left),
         top=float(top),
         cavity=np.rint(colours.cavity).astype(np.uint8),
+        ambient=np.rint(colours.ambient).astype(np.uint8),
         tongue=_tongue(face, line, colours, x, y),
         lower=_lower_teeth(face, line, colours, x, y),
         upper=upper,
@@ -103,7 +107,7 @@ def _upper_teeth(face: Face, line: LipLine, colours: Colours, x: Floats, y: Floa
     depth = (bottom - y) / mw  # 0 at the biting edge, growing upwards
     enamel = 0.94 + 0.08 * smoothstep(0.0, 0.035, depth) - 0.13 * smoothstep(0.05, 0.16, depth)
     alpha = _edge(bottom - y, 1.0) * (y > gum_line - 0.17 * mw) * (1.0 - smoothstep(0.50, 0.62, size))
-    return _premultiply(colours.tooth, enamel * separator * darker, alpha)
+    return _premultiply(colours.tooth, enamel * separator * darker, alpha, colours.ambient)
 
 
 def _lower_teeth(face: Face, line: LipLine, colours: Colours, x: Floats, y: Floats) -> Bytes:
@@ -118,7 +122,7 @@ def _lower_teeth(face: Face, line: LipLine, colours: Colours, x: Floats, y: Floa
     depth = (y - top - scallop) / mw
     alpha = _edge(depth * mw, 1.0) * (1.0 - smoothstep(0.34, 0.46, size)) * (1.0 - smoothstep(0.10, 0.16, depth))
     shade = 0.62 * separator * (1.0 - 0.35 * smoothstep(0.05, 0.40, size)) * (0.9 + 0.1 * smoothstep(0, 0.03, depth))
-    return _premultiply(colours.lower_tooth, shade, alpha)
+    return _premultiply(colours.lower_tooth, shade, alpha, colours.ambient)
 
 
 def _tongue(face: Face, line: LipLine, colours: Colours, x: Floats, y: Floats) -> Bytes:
@@ -127,9 +131,9 @@ def _tongue(face: Face, line: LipLine, colours: Colours, x: Floats, y: Floats) -
     centre_y = float(line.lower_at(centre_x)) + 0.06 * mw
     dx, dy = (x - centre_x) / (TONGUE[0] * mw), (y - centre_y) / (TONGUE[1] * mw)
     radius = np.sqrt(dx**2 + dy**2)
-    alpha = 0.85 * (1.0 - smoothstep(0.45, 1.15, radius))
+    alpha = 0.92 * (1.0 - smoothstep(0.50, 1.12, radius))
     light = 0.75 + 0.30 * np.exp(-(((dy + 0.35) / 0.5) ** 2)) - 0.12 * np.exp(-((dx / 0.10) ** 2))
-    return _premultiply(colours.tongue, light, alpha)
+    return _premultiply(colours.tongue, light, alpha, colours.ambient)
 
 
 def _own_teeth(texture: Bytes, face: Face, line: LipLine, x: Floats, y: Floats) -> Bytes:
@@ -146,8 +150,11 @@ def _own_teeth(texture: Bytes, face: Face, line: LipLine, x: Floats, y: Floats) 
     above = (clean - y) / mw
     shade = 1.0 - 0.25 * smoothstep(0.0, 0.16, above)
     gap = lower - upper
+    # Only the upper teeth: what lies deeper would stay behind when the jaw drops further.
+    depth = (y - upper) / mw
     alpha = _edge(lower - 0.02 * mw - 1.0 - y, 2.0) * (1.0 - smoothstep(0.16, 0.22, above)) * smoothstep(0.5, 2.0, gap)
-    return _premultiply(pixels.astype(np.float64), shade, alpha)
+    alpha *= 1.0 - smoothstep(0.10, 0.15, depth)
+    return _premultiply(pixels.astype(np.float64), shade, alpha, np.zeros(3))
 
 
 def _colours(texture: Bytes, face: Face, own: Bytes | None) -> Colours:
@@ -159,14 +166,16 @@ def _colours(texture: Bytes, face: Face, own: Bytes | None) -> Colours:
     lip_l, lip_a, lip_b = np.median(lip, axis=0)
     is_grey = float(np.abs(lab[..., 1:]).max()) < 2.0
     # Beyond this much yellow, teeth in shadow turn green.
-    yellow = min(0.62 * skin_b, 10.0) + (0.0 if is_grey else 1.5)
+    yellow = min(0.62 * skin_b, 14.0) + (0.0 if is_grey else 1.5)
     tooth = np.array([min(0.92 * light + 14.0, 90.0), 0.28 * skin_a, yellow])
     lower = tooth.copy()
     if own is not None:
         lower = _own_tooth_colour(own, lower)
     cavity = np.array([min(0.15 * lip_l + 2.0, 11.0), 0.42 * lip_a, 0.28 * lip_b])
-    tongue = np.array([0.62 * lip_l + 5.0, 0.80 * lip_a, 0.55 * lip_b])
-    return Colours(*(_to_rgb(colour) for colour in (tooth, lower, cavity, tongue)))
+    red, warm = (0.0, 0.0) if is_grey else (16.0, 8.0)
+    tongue = np.array([0.62 * lip_l + 3.0, max(0.80 * lip_a, red), max(0.55 * lip_b, warm)])
+    ambient = np.array([0.30 * lip_l, 0.75 * lip_a, 0.60 * lip_b])
+    return Colours(*(_to_rgb(colour) for colour in (tooth, lower, cavity, tongue, ambient)))
 
 
 def _own_tooth_colour(own: Bytes, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -195,8 +204,12 @@ def _edge(inside: Floats, softness_px: float) -> Floats:
     return coverage
 
 
-def _premultiply(colour: NDArray[np.float64], light: Floats, alpha: Floats) -> Bytes:
+def _premultiply(
+    colour: NDArray[np.float64], light: Floats, alpha: Floats, shadow: NDArray[np.float64]
+) -> Bytes:
+    """RGBA layer: ``colour`` where light is 1, ``shadow`` where it is 0."""
     alpha = blur(np.broadcast_to(alpha, np.broadcast_shapes(alpha.shape, light.shape)), 0.6)
-    rgb = np.clip(np.asarray(colour) * np.broadcast_to(light, alpha.shape)[..., None], 0, 255) * alpha[..., None]
+    lit = np.broadcast_to(light, alpha.shape)[..., None]
+    rgb = np.clip(shadow + (np.asarray(colour) - shadow) * lit, 0, 255) * alpha[..., None]
     layer: Bytes = np.rint(np.concatenate([rgb, 255.0 * alpha[..., None]], axis=2)).astype(np.uint8)
     return layer
