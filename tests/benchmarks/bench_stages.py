@@ -62,7 +62,10 @@ def measure(n_samples: int) -> dict[str, dict[str, float]]:
     geometry = bundle.geometry
     portrait = decode_portrait(PORTRAIT.read_bytes())
     speech = decode_speech(SPEECH, 600.0).astype(np.float32) / 32768.0
-    encoder, generator = load_encoder(), MotionGenerator(load_checkpoint(EMBEDDED))
+    encoder, generator = (
+        load_encoder(),
+        MotionGenerator(load_checkpoint(Path(os.environ.get("TH_MOTION_WEIGHTS") or EMBEDDED))),
+    )
     start, stop = encoder_span(window_at(1, 200, geometry), geometry, bundle.receptive_field)
     wave = speech[start:stop]
     features = encoder.encode(wave, 1.0, geometry)

@@ -37,6 +37,11 @@ class Run:
     took_s: float
     rows: NDArray[np.float32] | None = None
 
+    @property
+    def n_frames(self) -> int:
+        """Frames of the video."""
+        return int(self.job["progress"]["frames_total"])
+
 
 def run_job(stack: Stack, **options: object) -> Run:
     """Submit the sample speech, watch it to its end, fetch the video."""
@@ -48,7 +53,7 @@ def run_job(stack: Stack, **options: object) -> Run:
     job = stack.job(job_id)
     assert (end.name, job["state"]) == ("job.done", "succeeded"), job
     mp4 = stack.video(job_id)
-    return Run(job, viewer, mp4, frame_hashes(mp4), took_s, tap.rows(int(job["n_frames"])))
+    return Run(job, viewer, mp4, frame_hashes(mp4), took_s, tap.rows(job["progress"]["frames_total"]))
 
 
 @pytest.fixture(scope="session")

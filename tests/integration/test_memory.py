@@ -42,7 +42,7 @@ def peak_of(stack: Stack, duration_s: float) -> int:
         assert response.status_code == 202, response.text
         job = stack.wait_final(response.json()["id"], 4 * duration_s)
     assert job["state"] == "succeeded", job
-    assert job["n_frames"] == round(duration_s * 25)
+    assert job["progress"]["frames_total"] == round(duration_s * 25)
     assert len(samples) > 100
     return max(samples)
 

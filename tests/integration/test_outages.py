@@ -34,7 +34,7 @@ def test_paused_redis_holds_the_job_up_and_loses_nothing(ready_stack: Stack, ref
         end = viewer.wait_end()
     assert (problem["status"], problem["code"], problem["retryable"]) == (503, "redis_unavailable", True)
     assert end.name == "job.done"
-    assert viewer.indices == list(range(reference.job["n_frames"]))
+    assert viewer.indices == list(range(reference.n_frames))
     assert viewer.hashes == reference.viewer.hashes
     assert frame_hashes(ready_stack.video(job_id)) == reference.mp4_hashes
 

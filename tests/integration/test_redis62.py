@@ -18,7 +18,7 @@ def test_whole_job_on_redis_62(reference: Run, tmp_path: Path, monkeypatch: pyte
     with running_stack(tmp_path / "stack") as stack:
         assert str(stack.redis.info("server")["redis_version"]).startswith("6.2.")
         run = run_job(stack, seed=SEED)
-    assert run.viewer.indices == list(range(run.job["n_frames"]))
-    assert facts(run.mp4).n_frames == run.job["n_frames"]
+    assert run.viewer.indices == list(range(run.n_frames))
+    assert facts(run.mp4).n_frames == run.n_frames
     assert run.viewer.hashes == reference.viewer.hashes
     assert run.mp4_hashes == reference.mp4_hashes

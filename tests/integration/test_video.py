@@ -32,7 +32,7 @@ def apertures(reference: Run) -> NDArray[np.float64]:
 
 
 def test_face_in_every_frame(apertures: NDArray[np.float64], reference: Run) -> None:
-    assert len(apertures) == reference.job["n_frames"]
+    assert len(apertures) == reference.n_frames
     assert not np.isnan(apertures).any()
 
 
