@@ -40,16 +40,21 @@ class Batch:
 class ContextNoise:
     """How the context is spoilt in training, so that generated context is nothing new to the model.
 
+    What the model left at the end of a window differs a little from what it would say with the next window's sound. So
+    the context is moved by a constant, and the target with it, dying away: the model learns to go on from where it is.
+
     Attributes:
         p_noise: share of windows whose context gets noise.
-        white: largest standard deviation of noise per frame, in whitened coordinates.
+        white: largest standard deviation of noise per frame, in whitened coordinates; the target does not follow it.
         offset: largest standard deviation of a constant offset.
+        fade_frames: time constant with which the target returns from the offset.
         p_drop: share of windows whose context becomes neutral.
     """
 
-    p_noise: float = 0.4
-    white: float = 0.05
-    offset: float = 0.12
+    p_noise: float = 0.5
+    white: float = 0.04
+    offset: float = 0.4
+    fade_frames: float = 3.0
     p_drop: float = 0.03
 
 
@@ -124,26 +129,31 @@ class MotionWindows:
         return row, np.concatenate([silence, motion.tracks[max(0, begin) : end]])
 
 
-def spoil_context(latent: Tensor, context: int, noise: ContextNoise, neutral: Tensor, rng: torch.Generator) -> Tensor:
-    """A copy of (B, N, L) whitened motion with its first ``context`` frames made imperfect.
+def spoil_context(
+    latent: Tensor, context: int, noise: ContextNoise, neutral: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Make the context of whitened motion imperfect and bend the target accordingly.
 
     Args:
-        latent: clean motion.
-        context: frames to change.
-        noise: how.
+        latent: (B, N, L) clean motion.
+        context: frames at the beginning that are context.
+        noise: how to spoil them.
         neutral: (L,) the neutral row, whitened.
         rng: generator.
+
+    Returns:
+        (B, context, L) spoilt context and (B, N - context, L) target.
     """
-    n_batch, _, size = latent.shape
-    past = latent[:, :context]
+    n_batch, n_frames, size = latent.shape
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=rng)
 
     chosen = (torch.rand(n_batch, 1, 1, generator=rng) < noise.p_noise).float()
-    white = noise.white * torch.rand(n_batch, 1, 1, generator=rng) * draw(n_batch, context, size)
-    offset = noise.offset * torch.rand(n_batch, 1, 1, generator=rng) * draw(n_batch, 1, size)
-    past = past + chosen * (white + offset)
+    white = chosen * noise.white * torch.rand(n_batch, 1, 1, generator=rng) * draw(n_batch, context, size)
+    offset = chosen * noise.offset * torch.rand(n_batch, 1, 1, generator=rng) * draw(n_batch, 1, size)
     dropped = torch.rand(n_batch, 1, 1, generator=rng) < noise.p_drop
-    past = torch.where(dropped, neutral, past)
-    return torch.cat([past, latent[:, context:]], dim=1)
+    past = torch.where(dropped, neutral, latent[:, :context] + white + offset)
+    fade = torch.exp(-torch.arange(1, n_frames - context + 1) / noise.fade_frames)[:, None]
+    target = latent[:, context:] + torch.where(dropped, torch.zeros(()), offset) * fade
+    return past, target

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
+from services.motion_dit.controls import apply_controls
 from services.motion_dit.generator import MotionGenerator, Request
 from services.motion_dit.window import first_state
 from shared.motion import EXP, PYR, SLIDER_INDEX, lip_opening, sliders_from_exp
@@ -116,6 +117,10 @@ def measure(clips: Sequence[Clip]) -> dict[str, float]:
         figures[f"{name}_max_deg"] = float(np.abs(pose[:, axis]).max())
     steps = np.concatenate([np.diff(clip.rows[:, PYR], axis=0) for clip in clips])
     figures["pose_speed_rms_deg_s"] = float(np.sqrt(np.mean(steps**2)) * FPS)
+    limited = [apply_controls(clip.target, 1.0, 1.0)[:, PYR] for clip in clips]
+    steps = np.concatenate([np.diff(part, axis=0) for part in limited])
+    figures["pose_speed_rms_target"] = float(np.sqrt(np.mean(steps**2)) * FPS)
+    figures["pitch_std_target"] = float(np.concatenate(limited)[:, 0].std())
     return {name: round(value, 4) for name, value in figures.items()}
 
 

@@ -125,15 +125,15 @@ class Objective:
         recipe, context = self.recipe, self.context
         n_batch = len(batch.rows)
         clean = model.normaliser.encode(batch.rows)  # (B, N, L)
-        spoilt = spoil_context(clean, context, self.noise, self.neutral, rng)
+        past, target = spoil_context(clean, context, self.noise, self.neutral, rng)
         t = torch.rand(n_batch, generator=rng)
         t = torch.where(torch.rand(n_batch, generator=rng) < recipe.p_pure_noise, torch.zeros(()), t)
-        x_0 = torch.randn(clean.shape, generator=rng)
-        x_t = (1 - t)[:, None, None] * x_0 + t[:, None, None] * clean
-        window = torch.cat([spoilt[:, :context], x_t[:, context:]], dim=1)
+        x_0 = torch.randn(target.shape, generator=rng)
+        x_t = (1 - t)[:, None, None] * x_0 + t[:, None, None] * target  # (B, new, L)
+        window = torch.cat([past, x_t], dim=1)  # (B, N, L)
         has_sound = torch.rand(n_batch, generator=rng) >= recipe.p_without_sound
         predicted = model(window, t, model.condition(batch.features, batch.tracks, has_sound)).float()
-        error = predicted[:, context:] - clean[:, context:]  # (B, new, L)
+        error = predicted[:, context:] - target  # (B, new, L)
         x = error.square().mean()
         seam = torch.cat([torch.zeros_like(error[:, :1]), error], dim=1)
         velocity = seam.diff(dim=1).square().mean() + recipe.seam_weight * error[:, :2].square().mean()

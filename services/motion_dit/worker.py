@@ -16,7 +16,7 @@ from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
 from services.motion_dit.generator import MotionGenerator, Request
 from services.motion_dit.window import read_state
 from shared.bundles import Bundle, load_bundle
-from shared.errors import BadMessage, WeightsMismatch
+from shared.errors import BadMessage, ConfigurationError, WeightsMismatch
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import MotionPayload, Stage
@@ -66,8 +66,7 @@ class MotionHandler:
                 geometry = replace(self.bundle.geometry, hop=payload.hop)
                 window = window_at(task.unit.index, payload.n_frames, geometry)
                 rows = result.rows[: window.n_new]
-                reference = None if self.bundle.relative_motion else rows[0]
-                self.store.commit_motion(task, result.next_state.to_bytes(), rows, reference)
+                self.store.commit_motion(task, result.next_state.to_bytes(), rows, None)
 
     def _request(self, task: Task) -> Request:
         payload = _payload(task)
@@ -88,7 +87,10 @@ def load_generator(settings: MotionSettings, bundle: Bundle) -> MotionGenerator:
 
     Raises:
         WeightsMismatch: it does not.
+        ConfigurationError: the bundle wants absolute motion; this network makes motion relative to the portrait.
     """
+    if not bundle.relative_motion:
+        raise ConfigurationError(f"bundle {bundle.name} has absolute motion; this service generates relative motion")
     path = Path(settings.motion_weights) if settings.motion_weights else EMBEDDED
     model = load_checkpoint(path)
     config = model.config
@@ -112,7 +114,7 @@ def main() -> int:
     configure_logging(settings.log_level, settings.log_format, kind="motion_dit")
     torch.set_num_threads(settings.threads)
     bundle = load_bundle(settings.bundle)
-    store = JobStore(settings.redis_url)
+    store = JobStore.from_settings(settings)
     handler = MotionHandler(load_generator(settings, bundle), store, bundle, settings.motion_max_batch)
     return serve(handler, store, settings, "motion_dit")
 

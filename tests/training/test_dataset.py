@@ -61,12 +61,23 @@ def test_batches_repeat_with_their_seed() -> None:
 
 
 @pytest.mark.parametrize(("p_noise", "p_drop"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
-def test_only_the_context_is_spoilt(p_noise: float, p_drop: float) -> None:
+def test_the_context_is_spoilt_and_the_target_returns(p_noise: float, p_drop: float) -> None:
     latent, neutral = torch.randn(8, 75, 17), torch.full((17,), 9.0)
     noise = ContextNoise(p_noise=p_noise, p_drop=p_drop)
-    spoilt = spoil_context(latent, 10, noise, neutral, torch.Generator().manual_seed(0))
-    assert torch.equal(spoilt[:, 10:], latent[:, 10:])
+    past, target = spoil_context(latent, 10, noise, neutral, torch.Generator().manual_seed(0))
+    assert past.shape == (8, 10, 17)
+    assert torch.equal(target, latent[:, 10:]) == (p_noise == 0)
+    assert torch.allclose(target[:, 40:], latent[:, 50:], atol=1e-3)
     if p_drop:
-        assert (spoilt[:, :10] == 9.0).all()
+        assert (past == 9.0).all()
     else:
-        assert torch.equal(spoilt[:, :10], latent[:, :10]) == (p_noise == 0)
+        assert torch.equal(past, latent[:, :10]) == (p_noise == 0)
+
+
+def test_the_target_goes_on_from_a_moved_context() -> None:
+    latent = torch.zeros(16, 75, 17)
+    noise = ContextNoise(p_noise=1.0, white=0.0, p_drop=0.0)
+    past, target = spoil_context(latent, 10, noise, torch.zeros(17), torch.Generator().manual_seed(0))
+    steps = torch.cat([past[:, -1:], target], dim=1).diff(dim=1)
+    assert past.abs().max() > 0.3
+    assert steps.abs().max() < 0.3 * past.abs().max()
