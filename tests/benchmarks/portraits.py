@@ -50,14 +50,14 @@ def small_face() -> Photo:
     stripes = 12 * np.sin(x / 90) * np.sin(y / 140)
     photo = np.stack([150 + 40 * x / width + stripes, 160 - 30 * y / height + stripes, 175 - 20 * x / width], axis=2)
     noise = np.random.default_rng(0).normal(0, 3, (height, width, 1))
-    photo = np.clip(photo + noise, 0, 255).astype(np.uint8)
+    canvas: Photo = np.clip(photo + noise, 0, 255).astype(np.uint8)
     person = cv2.resize(astronaut(), (part, part), interpolation=cv2.INTER_CUBIC)
     fade = np.zeros((part, part), np.float32)
     fade[30:-1, 30:-30] = 1.0
     fade = cv2.GaussianBlur(fade, (0, 0), 14)[..., None]
-    place = photo[height - part :, 1700 : 1700 + part]
+    place = canvas[height - part :, 1700 : 1700 + part]
     place[:] = np.rint(person * fade + place * (1 - fade)).astype(np.uint8)
-    return photo
+    return canvas
 
 
 def open_mouth() -> Photo:
@@ -66,7 +66,8 @@ def open_mouth() -> Photo:
     sliders[0, SLIDER_INDEX["jaw_open"]] = 0.62
     motion = neutral_rows(1)
     motion[:, EXP] = exp_from_sliders(sliders)
-    return render(Puppet(prepare(admiral())), motion)[0]
+    photo: Photo = render(Puppet(prepare(admiral())), motion)[0]
+    return photo
 
 
 def painted() -> Photo:

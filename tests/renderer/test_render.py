@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.renderer.embedded import detect
+from services.renderer.embedded.controls import controls_of
 from services.renderer.embedded.renderer import Puppet, render
 from services.renderer.interface import Appearance
 from shared.motion import EXP, lip_opening, neutral_rows
@@ -47,14 +48,8 @@ def test_parted_lips_of_the_photo_are_closed_at_rest(photo_puppet: Puppet, photo
     assert _aperture(_landmarks(frame)) < 0.01
     assert _aperture(photo_appearance.landmarks) > 0.02
     outside = np.ones(frame.shape[:2], bool)
-    outside[photo_puppet.mouth.box(_still(photo_puppet)).pixels] = False
+    outside[photo_puppet.mouth.box(controls_of(neutral_rows(1))[0]).pixels] = False
     assert _psnr(frame[outside], photo_appearance.texture[outside]) > 40.0
-
-
-def _still(puppet: Puppet):  # type: ignore[no-untyped-def]
-    from services.renderer.embedded.controls import controls_of
-
-    return controls_of(neutral_rows(1))[0]
 
 
 @pytest.mark.parametrize("name", ["photo_puppet", "drawn_puppet"])
@@ -92,7 +87,8 @@ def test_signs_of_pitch_yaw_and_roll(photo_puppet: Puppet) -> None:
     """+pitch face down, +yaw nose to image left, +roll clockwise on screen."""
 
     def nose(points: Floats) -> Floats:
-        return points[1, :2] - points[[234, 454], :2].mean(axis=0)
+        place: Floats = points[1, :2] - points[[234, 454], :2].mean(axis=0)
+        return place
 
     def tilt(points: Floats) -> float:
         across = points[263, :2] - points[33, :2]

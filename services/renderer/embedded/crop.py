@@ -83,8 +83,10 @@ def sample(photo: Bytes, matrix: NDArray[np.float64]) -> Bytes:
 def fill_outside(crop: Bytes, matrix: NDArray[np.float64], width: int, height: int) -> Bytes:
     """Replace what lies beyond the photo (width x height) by a blurred reflection of what is inside."""
     inverse = cv2.invertAffineTransform(matrix)
-    axis = np.arange(CROP_PX, dtype=np.float64)
+    axis = np.arange(CROP_PX, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
+    matrix = matrix.astype(np.float32)
+    inverse = inverse.astype(np.float32)
     photo_x = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]
     photo_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
     outside_x = np.maximum(np.maximum(-photo_x, photo_x - (width - 1)), 0.0)
