@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := shared services gateway training tests
-HOST ?= 127.0.0.1
-PORT ?= 8000
+HOST ?=
+PORT ?=
 WORKDIR ?= var/stack
 PORTRAIT ?= tests/data/portrait.jpg
 SPEECH ?= tests/data/speech.flac
@@ -44,7 +44,7 @@ test-fast: $(READY) ## run the inner loop: no processes, under a minute
 	@$(WITH_ENV) $(BIN)/python -m pytest -m "not redis and not slow and not stack" $(ARGS)
 
 up: $(READY) ## start the whole stack here (HOST, PORT, WORKDIR); Ctrl-C stops it
-	@$(WITH_ENV) $(BIN)/talkinghead up --host $(HOST) --port $(PORT) --workdir $(WORKDIR) $(ARGS)
+	@$(WITH_ENV) $(BIN)/talkinghead up $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) --workdir $(WORKDIR) $(ARGS)
 
 demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, OUT)
 	@$(WITH_ENV) $(BIN)/talkinghead animate $(PORTRAIT) $(SPEECH) -o $(OUT) $(ARGS)

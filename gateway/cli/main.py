@@ -13,8 +13,8 @@ from pathlib import Path
 from gateway.cli.animate import AnimateOptions, animate
 from gateway.cli.stack import StackOptions
 from gateway.cli.up import up
+from gateway.settings import GatewaySettings
 from shared.errors import TalkingHeadError
-from shared.settings import Settings
 
 EXIT_ERROR, EXIT_STOPPED = 1, 130
 
@@ -68,8 +68,8 @@ def _add_animate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_up(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address of the gateway (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port of the gateway (default 8000; 0: any free one)")
+    parser.add_argument("--host", help="address of the gateway (default TH_GATEWAY_HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port of the gateway (default TH_GATEWAY_PORT, 8000; 0: a free one)")
     parser.add_argument("--workdir", type=Path, default=Path("var/stack"), help="logs and data (default var/stack)")
     parser.add_argument("--renderers", type=int, default=0, help="renderer processes (default: cores - 1)")
     parser.add_argument("--start-timeout", type=float, default=180.0, metavar="S", help="give up after S seconds")
@@ -83,13 +83,13 @@ def _run_animate(parsed: argparse.Namespace) -> None:
 
 
 def _run_up(parsed: argparse.Namespace) -> None:
-    settings = Settings()
+    settings = GatewaySettings()
     own_redis = "redis_url" not in settings.model_fields_set
     up(
         StackOptions(
             workdir=parsed.workdir,
-            host=parsed.host,
-            port=parsed.port,
+            host=settings.gateway_host if parsed.host is None else parsed.host,
+            port=settings.gateway_port if parsed.port is None else parsed.port,
             n_renderers=parsed.renderers,
             redis_url="" if own_redis else settings.redis_url,
             start_timeout_s=parsed.start_timeout,

@@ -1,7 +1,7 @@
 """Which processes make up a local stack, and when it is ready.
 
-Start-up order does not matter beyond Redis: every process waits for what it needs. Every worker computes with one
-thread; parallelism is the number of processes.
+Start-up order does not matter, every process waits for what it needs; those that load longest come first. Every worker
+computes with one thread; parallelism is the number of processes.
 """
 
 import fcntl
@@ -95,10 +95,10 @@ def stack_specs(options: StackOptions, port: int, redis_url: str) -> list[ChildS
     n_renderers = options.n_renderers or max(1, usable_cores() - 1)
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return [
-        spec("gateway", *_gateway_arguments(options.host, port)),
-        *(spec(f"renderer-{i}", "-m", "services.renderer.worker") for i in range(n_renderers)),
         spec("audio_encoder", "-m", "services.audio_encoder.worker"),
         spec("motion_dit", "-m", "services.motion_dit.worker"),
+        *(spec(f"renderer-{i}", "-m", "services.renderer.worker") for i in range(n_renderers)),
+        spec("gateway", *_gateway_arguments(options.host, port)),
         spec("muxer", "-m", "gateway.muxer"),
         spec("celery", *CELERY, "worker", "--pool", "prefork", "--concurrency", "2", *quiet),
         spec("beat", *CELERY, "beat", "--pidfile", ""),
@@ -148,6 +148,7 @@ def _environment(workdir: Path, redis_url: str) -> dict[str, str]:
         **({"LD_LIBRARY_PATH": path} if libraries.exists() else {}),
         "TH_THREADS": os.environ.get("TH_THREADS", "1"),
         "TH_REDIS_URL": redis_url,
+        "TH_WORKER_NAME": "",  # one name for several processes would mix up their work
         "TH_ARTIFACTS_URL": os.environ.get("TH_ARTIFACTS_URL", str(workdir / "artifacts")),
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
