@@ -5,6 +5,7 @@ computes with one thread; parallelism is the number of processes.
 """
 
 import fcntl
+import itertools
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ from gateway.cli.process import ChildSpec
 from gateway.cli.redis_server import redis_spec
 from gateway.cli.supervisor import Supervisor
 from shared.errors import ConfigurationError, DependencyError
+from shared.settings import Settings
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 READY_POLL_S = 0.2
@@ -84,22 +86,28 @@ def running_stack(options: StackOptions, report: Callable[[str], None]) -> Itera
 
 
 def stack_specs(options: StackOptions, port: int, redis_url: str) -> list[ChildSpec]:
-    """The processes of the system, without Redis."""
+    """The processes of the system, without Redis; a metrics port becomes the first of one per worker."""
     workdir = options.workdir.resolve()
     env = _environment(workdir, redis_url)
     python = sys.executable
 
+    first_port = Settings().metrics_port
+    metrics_ports = itertools.count(first_port, step=1 if first_port else 0)  # workers of one machine side by side
+
     def spec(name: str, *arguments: str) -> ChildSpec:
         return ChildSpec(name, (python, *arguments), env)
+
+    def worker(name: str, module: str) -> ChildSpec:
+        return ChildSpec(name, (python, "-m", module), {**env, "TH_METRICS_PORT": str(next(metrics_ports))})
 
     n_renderers = options.n_renderers or max(1, usable_cores() - 1)
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return [
-        spec("audio_encoder", "-m", "services.audio_encoder.worker"),
-        spec("motion_dit", "-m", "services.motion_dit.worker"),
-        *(spec(f"renderer-{i}", "-m", "services.renderer.worker") for i in range(n_renderers)),
+        worker("audio_encoder", "services.audio_encoder.worker"),
+        worker("motion_dit", "services.motion_dit.worker"),
+        *(worker(f"renderer-{i}", "services.renderer.worker") for i in range(n_renderers)),
         spec("gateway", *_gateway_arguments(options.host, port)),
-        spec("muxer", "-m", "gateway.muxer"),
+        worker("muxer", "gateway.muxer"),
         spec("celery", *CELERY, "worker", "--pool", "prefork", "--concurrency", "2", *quiet),
         spec("beat", *CELERY, "beat", "--pidfile", ""),
     ]
