@@ -7,7 +7,7 @@ fails alone is tried again, given up or left to others, by ``shared/error_map.py
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import structlog
 from redis.exceptions import RedisError
@@ -17,17 +17,34 @@ from shared.commits import WorkStore
 from shared.error_map import Reaction, reaction_to
 from shared.errors import BadMessage, ProtocolError, TalkingHeadError, VersionMismatch
 from shared.keeper import Keeper
-from shared.protocol import RenderPayload
+from shared.protocol import Stage
 from shared.redis_client import AWAY
 from shared.streams import Entry
 from shared.task import Task
 
-if TYPE_CHECKING:
-    from shared.worker import Handler
-
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 log = structlog.get_logger(__name__)
+
+
+class Handler(Protocol):
+    """What one worker kind can do.
+
+    Attributes:
+        stages: what it takes work of; the first is preferred.
+        max_batch: messages per call of `handle`.
+        deadline_s: after so long other workers may take the messages over.
+    """
+
+    stages: Sequence[Stage]
+    max_batch: int
+    deadline_s: float
+
+    def warm_up(self) -> None:
+        """Load and run everything once; the worker announces itself afterwards."""
+
+    def handle(self, tasks: Sequence[Task]) -> None:
+        """Compute and commit tasks of one stage, each as soon as it is done."""
 
 
 class Attempts:
@@ -42,7 +59,7 @@ class Attempts:
     """
 
     def __init__(
-        self, handler: "Handler", store: WorkStore, keeper: Keeper, consumer: str, stop: threading.Event
+        self, handler: Handler, store: WorkStore, keeper: Keeper, consumer: str, stop: threading.Event
     ) -> None:
         self._handler = handler
         self._store = store
@@ -176,8 +193,6 @@ class Attempts:
         metrics.stage_duration_seconds.labels(stage).observe(seconds / len(tasks))
         metrics.messages_total.labels(stage, "done").inc(len(tasks))
         metrics.batch_frames.labels(stage).observe(len(tasks))
-        n_frames = sum(task.payload.n_slice_frames for task in tasks if isinstance(task.payload, RenderPayload))
-        metrics.frames_total.labels(stage).inc(n_frames)
         log.info("message.handled", stage=stage.value, n_messages=len(tasks), duration_s=round(seconds, 4))
 
 

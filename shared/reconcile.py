@@ -75,7 +75,7 @@ def _without_hash(plain: Any, start: str, names: list[bytes]) -> list[bytes]:
 
 def _tidy_streams(plain: Any, run: Scripts, shard: str) -> None:
     start = prefix(shard)
-    for key in plain.scan_iter(f"{_escaped(start)}*", count=1000, _type="stream"):
+    for key in plain.scan_iter(f"{start}*", count=1000, _type="stream"):
         stream = key.decode()
         if stream.startswith(f"{start}job:") or stream.removeprefix(start) in NOT_STREAMS_OF_WORK:
             continue
@@ -89,7 +89,3 @@ def _tidy_streams(plain: Any, run: Scripts, shard: str) -> None:
         for consumer in consumers:
             if consumer["pending"] == 0 and consumer["idle"] > CONSUMER_IDLE_S * 1000:
                 run("leave", shard, consumer["name"], key=stream)
-
-
-def _escaped(start: str) -> str:
-    return start.replace("[", "\\[")

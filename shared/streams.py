@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from shared.errors import BadMessage, VersionMismatch
-from shared.protocol import GROUP, VERSION, Stage, Unit
+from shared.protocol import GROUP, VERSION, Stage, Unit, shard_of
 
 CLAIM_SCAN_ENTRIES = 1
 
@@ -48,11 +48,12 @@ class Entry:
         """
         try:
             version = int(self.fields[b"v"])
+            if version != VERSION:
+                raise VersionMismatch(f"entry {self.entry_id} of version {version}; this worker knows {VERSION}")
             job_id, unit = self.fields[b"job"].decode(), Unit.parse(self.fields[b"unit"].decode())
         except (KeyError, ValueError) as error:
             raise BadMessage(f"entry {self.entry_id} of {self.stream} with fields {self.fields!r}: {error}") from error
-        if version != VERSION:
-            raise VersionMismatch(f"entry {self.entry_id} of version {version}; this worker knows {VERSION}")
+        shard_of(job_id)
         if unit.stage is not self.stage:
             raise BadMessage(f"entry {self.entry_id} asks for {unit} in the stream of {self.stage}")
         return job_id, unit

@@ -8,19 +8,17 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
-from shared.attempt import Attempts
+from shared.attempt import Attempts, Handler
 from shared.commits import WorkStore
 from shared.errors import WeightsMismatch
 from shared.inbox import Inbox
 from shared.keeper import Keeper
-from shared.protocol import Stage, heartbeat_key, stream_key
+from shared.protocol import heartbeat_key, stream_key
 from shared.reader import BLOCK_S, Reader
 from shared.redis_client import connect
 from shared.settings import Settings
@@ -32,26 +30,6 @@ __all__ = ["Handler", "Task", "serve"]
 DRAINED, BROKEN, REFUSED = 0, 1, 2
 LONGEST_RENEWAL_S = 4.0
 log = structlog.get_logger(__name__)
-
-
-class Handler(Protocol):
-    """What one worker kind can do.
-
-    Attributes:
-        stages: what it takes work of; the first is preferred.
-        max_batch: messages per call of `handle`.
-        deadline_s: after so long other workers may take the messages over.
-    """
-
-    stages: Sequence[Stage]
-    max_batch: int
-    deadline_s: float
-
-    def warm_up(self) -> None:
-        """Load and run everything once; the worker announces itself afterwards."""
-
-    def handle(self, tasks: Sequence[Task]) -> None:
-        """Compute and commit tasks of one stage, each as soon as it is done."""
 
 
 def serve(
@@ -105,7 +83,8 @@ class Worker:
         self._inbox = Inbox(len(streams))
         self._attempts = Attempts(handler, store, self._keeper, self._name, stop)
         self._consumers = {
-            tag: Consumer(connect(settings.redis_url, BLOCK_S), stages, self._name) for tag, stages in streams.items()
+            tag: Consumer(connect(settings.redis_url, BLOCK_S, retries=0), stages, self._name)
+            for tag, stages in streams.items()
         }
         limits = (settings.claim_idle_s, handler.max_batch)
         self._readers = [

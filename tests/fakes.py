@@ -1,8 +1,8 @@
 """Fake models for the data plane: each stage is a hash of what it was given.
 
 Features are a hash of the window, motion a hash of features and state, frames a hash of motion. So `expected_frames`
-knows every byte of a job beforehand, and a frame made from anything wrong, old or mixed up differs. Run one as a process
-with ``python -m tests.fakes KIND FOLDER [SECONDS_PER_MESSAGE]``.
+knows every byte of a job beforehand, and a frame made from anything wrong, old or mixed up differs. Run one as a
+process with ``python -m tests.fakes KIND FOLDER [SECONDS_PER_MESSAGE]``.
 """
 
 import hashlib
@@ -114,9 +114,7 @@ class FakeHandler:
             self.store.commit_encode(task, features_of(payload.speech_file, task.unit.index))
         elif isinstance(payload, MotionPayload):
             window = window_at(task.unit.index, payload.n_frames, Geometry(hop=payload.hop))
-            state, rows = motion_of(
-                payload.features, payload.window_state, payload.seed, task.unit.index, window.n_new
-            )
+            state, rows = motion_of(payload.features, payload.window_state, payload.seed, task.unit.index, window.n_new)
             self.store.commit_motion(task, state, rows, None)
         elif isinstance(payload, RenderPayload):
             self.store.commit_slice(task, [frame_of(row) for row in payload.motion])
@@ -173,7 +171,8 @@ class Crew:
         self._stores = []
         self._threads = []
         for kind in kinds:
-            settings = Settings.model_validate({"redis_url": url, "worker_name": kind, **environment})
+            known = {"redis_url": url, "worker_name": kind, "claim_idle_s": 2.0}
+            settings = Settings.model_validate({**known, **environment})
             store = JobStore.from_settings(settings)
             handler = FakeHandler(kind, store, folder)
             self._stores.append(store)

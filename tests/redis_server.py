@@ -64,12 +64,16 @@ class RedisServer:
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen([self.binary, *words], stdout=log, stderr=log, env=_environment(self.binary))
+            self._process = subprocess.Popen(
+                [self.binary, *words], stdout=log, stderr=log, env=_environment(self.binary)
+            )
         deadline = time.monotonic() + START_S
         with Redis.from_url(self.url) as client:
             while not _answers(client):
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{self.binary} did not start: {(self.folder / 'redis.log').read_text()[-2000:]}")
+                    raise RuntimeError(
+                        f"{self.binary} did not start: {(self.folder / 'redis.log').read_text()[-2000:]}"
+                    )
                 time.sleep(0.01)
 
     def kill(self) -> None:
