@@ -1,10 +1,13 @@
 """Jobs over HTTP: the happy path, every bad input, cancelling, listing and the video."""
 
+import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import av
 import httpx
 import pytest
+from PIL import Image
 
 from gateway.dependencies import Services
 from gateway.ingest import ControlContext, assemble_job, ingest_job
@@ -184,10 +187,6 @@ async def test_bad_files_are_refused(
 
 
 async def test_sizes_of_portraits(client: httpx.AsyncClient, upload: Upload) -> None:
-    import io
-
-    from PIL import Image
-
     for size in ((63, 64), (8193, 64), (6400, 6300)):
         file = io.BytesIO()
         Image.new("1", size).save(file, "PNG")
@@ -229,7 +228,7 @@ async def test_an_announced_size_is_refused_unread(client: httpx.AsyncClient, up
 async def test_an_endless_body_is_cut_off(client: httpx.AsyncClient) -> None:
     n_sent = 0
 
-    async def endless() -> "object":
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal n_sent
         yield b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
         while True:
