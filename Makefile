@@ -10,6 +10,8 @@ WORKDIR ?= var/stack
 PORTRAIT ?= tests/data/portrait.jpg
 SPEECH ?= tests/data/speech.flac
 OUT ?= demo.mp4
+TRAIN_MINUTES ?= 40
+CORPUS_ARGS ?=
 ARGS ?=
 
 # Tools of the environment last on PATH; libraries that setup unpacked because it was not root (known after setup only).
@@ -17,7 +19,7 @@ WITH_ENV = export PATH="$$PATH:$(abspath $(BIN))"; libs=$(abspath $(VENV))/syste
 	if [ -e "$$libs" ]; then export LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test test-fast up demo bench clean
+.PHONY: help setup fmt lint test test-fast up demo bench train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +54,15 @@ demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, O
 bench: $(READY) ## measure the whole stack on this machine
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
+
+train: $(READY) ## make the corpus, train both models, export them (hours; TRAIN_MINUTES each, data in .cache)
+	sh deploy/speech_engines.sh
+	$(BIN)/python -m training.corpus $(CORPUS_ARGS)
+	$(BIN)/python -m training.train_encoder --minutes $(TRAIN_MINUTES)
+	$(BIN)/python -m training.train_encoder --export
+	$(BIN)/python -m training.features
+	$(BIN)/python -m training.train_dit --minutes $(TRAIN_MINUTES)
+	$(BIN)/python -m training.export
 
 clean: ## remove .venv, caches and what the stack wrote (training keeps its data in .cache)
 	rm -rf $(VENV) .cache/system .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
