@@ -4,6 +4,7 @@ import hashlib
 import io
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -33,11 +34,10 @@ def sound_file(tmp_path: Path, seconds: float, amplitude: float = 0.3) -> bytes:
 
 def queued(services: Services, task: str) -> list[str]:
     """Job ids of the messages of a task, in the order of sending."""
-    found = []
-    for raw in reversed(services.jobs.client.lrange("control", 0, -1)):
-        if f'"task": "{task}"'.encode() in raw:
-            found.append(raw.decode().partition('"argsrepr": "[\'')[2].partition("'")[0])
-    return found
+    sent: Any = services.jobs.client.lrange("control", 0, -1)
+    messages = [raw.decode() for raw in reversed(sent)]
+    wanted = [text for text in messages if f'"task": "{task}"' in text]
+    return [text.partition('"argsrepr": "[\'')[2].partition("'")[0] for text in wanted]
 
 
 async def test_ingest_plans_the_job(client: httpx.AsyncClient, upload: Upload, context: ControlContext) -> None:
