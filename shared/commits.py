@@ -4,6 +4,7 @@ Every method is one script (see ``shared/lua``): still wanted? then write, issue
 acknowledge. Doing any of it twice has the effect of doing it once.
 """
 
+import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -88,11 +89,13 @@ class WorkStore:
         """Keep entries from being claimed by others; returns how many still belong to the consumer."""
         return int(self._run("renew", shard, consumer, *entry_ids, key=stream)) if entry_ids else 0
 
-    def commit_portrait(self, task: Task, appearance: bytes) -> Outcome:
-        """Store a prepared portrait and mark it ready."""
+    def commit_portrait(self, task: Task, appearance: bytes, warnings: Sequence[str] = ()) -> Outcome:
+        """Store a prepared portrait and mark it ready; ``warnings`` are added to the job's."""
         digest = getattr(task.payload, "portrait_digest", "")
         key = appearance_key(shard_of(task.job_id), digest)
-        return self._set_and_commit("commit_portrait", task, (key, appearance, self.limits.appearance_ttl_s), digest)
+        value = (key, appearance, self.limits.appearance_ttl_s)
+        told = json.dumps(list(warnings), ensure_ascii=False) if warnings else ""
+        return self._set_and_commit("commit_portrait", task, value, digest, told)
 
     def commit_encode(self, task: Task, features: NDArray[np.float32]) -> Outcome:
         """Store the features of a window, (context + hop, D) float32."""

@@ -20,8 +20,6 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 from pydantic import Field
-from shared.jobs import JobStore
-from shared.worker import serve
 
 from services.renderer.drawn_face import draw_face
 from services.renderer.embedded.prepare import prepare
@@ -29,6 +27,7 @@ from services.renderer.embedded.renderer import Puppet
 from services.renderer.interface import Appearance
 from shared.artifacts import ArtifactStore, open_store
 from shared.errors import BadMessage, NoFaceFound, ShapeError
+from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.media.portrait import decode_portrait
 from shared.metrics import frames_total
@@ -36,6 +35,7 @@ from shared.motion import neutral_rows
 from shared.protocol import Output, PortraitPayload, RenderPayload, Stage, shard_of
 from shared.settings import Settings
 from shared.task import Task
+from shared.worker import serve
 
 KIND = "renderer"
 DEADLINE_S = 60.0
@@ -101,7 +101,7 @@ class RenderHandler:
 
     def _prepare(self, task: Task, payload: PortraitPayload) -> None:
         appearance = self._appearance_from_upload(payload.portrait_file, payload.output)
-        self._store.commit_portrait(task, appearance.to_bytes())
+        self._store.commit_portrait(task, appearance.to_bytes(), appearance.warnings)
         for warning in appearance.warnings:
             log.warning("portrait.warning", text=warning)
         # Build it now: the first slice of this job is likely to come here next.

@@ -81,6 +81,15 @@ def test_an_appearance_that_expired_is_prepared_again(store: JobStore, tmp_path:
     assert Appearance.from_bytes(stored).output == "square"
 
 
+def test_a_second_face_is_a_warning_of_the_job(redis_url: str, store: JobStore, tmp_path: Path) -> None:
+    face = draw_face()
+    _upload(tmp_path, "0-two", np.concatenate([face, cv2.resize(face, (448, 512))], axis=1))
+    job_id = submit(store, "two", N_FRAMES)
+    with _renderer(redis_url, tmp_path):
+        eventually(lambda: store.get(job_id).warnings, 30.0)
+    assert store.get(job_id).warnings == ("2 faces found; the largest one speaks",)
+
+
 def test_a_portrait_without_a_face_fails_the_job(redis_url: str, store: JobStore, tmp_path: Path) -> None:
     _upload(tmp_path, "0-empty", np.full((300, 300, 3), 90, np.uint8))
     job_id = submit(store, "empty", N_FRAMES)

@@ -166,9 +166,7 @@ def _close(field: Floats, face: Face, places: MouthPlaces) -> None:
     from_above = 0.42 - 0.27 * float(smoothstep(0.10, 0.28, widest))
     above = places.is_upper | (~places.is_lower & ~places.is_corner & (places.v < 0))
     below = places.is_lower | (~places.is_upper & ~places.is_corner & (places.v > 0))
-    field[:, 1] = np.where(
-        above, from_above * gap * decay, np.where(below, (from_above - 1.0) * gap * decay, 0.0)
-    )
+    field[:, 1] = np.where(above, from_above * gap * decay, np.where(below, (from_above - 1.0) * gap * decay, 0.0))
 
 
 def _brows(raise_field: Floats, frown_field: Floats, face: Face) -> None:

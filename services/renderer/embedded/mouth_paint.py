@@ -204,9 +204,7 @@ def _edge(inside: Floats, softness_px: float) -> Floats:
     return coverage
 
 
-def _premultiply(
-    colour: NDArray[np.float64], light: Floats, alpha: Floats, shadow: NDArray[np.float64]
-) -> Bytes:
+def _premultiply(colour: NDArray[np.float64], light: Floats, alpha: Floats, shadow: NDArray[np.float64]) -> Bytes:
     """RGBA layer: ``colour`` where light is 1, ``shadow`` where it is 0."""
     alpha = blur(np.broadcast_to(alpha, np.broadcast_shapes(alpha.shape, light.shape)), 0.6)
     lit = np.broadcast_to(light, alpha.shape)[..., None]
