@@ -42,8 +42,10 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = open_services(effective)
         app.state.services = opened
+        warming = asyncio.create_task(asyncio.to_thread(opened.control.warm_up))
         log.info("gateway.started", **effective.effective())
         yield
+        await warming
         opened.control.close()
         await opened.redis.aclose()
         opened.jobs.client.close()

@@ -31,6 +31,7 @@ def make_celery(broker_url: str) -> Celery:
         accept_content=["json"],
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         worker_enable_remote_control=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
@@ -85,6 +86,18 @@ class Control:
             log.warning("task.unsent", task=task, job_id=job_id, error=str(error))
             return False
         return True
+
+    def warm_up(self) -> None:
+        """Connect and load the producer, so that the first task is sent as fast as the others."""
+        try:
+            self._app.finalize()
+            self._app.amqp.router.route({}, INGEST)
+            self._app.amqp.as_task_v2("nobody", INGEST)
+            with self._app.producer_or_acquire() as producer:
+                producer.connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_S)
+                producer.channel.queue_declare(QUEUE, durable=True)
+        except (OperationalError, RedisError, OSError) as error:
+            log.info("broker.away", error=str(error))
 
     def close(self) -> None:
         """Close the broker connections."""
