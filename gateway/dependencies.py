@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from redis.asyncio import Redis
-from shared.jobs import JobStore
 
 from gateway.control import Control
 from gateway.records import Records, is_job_id
@@ -14,6 +13,7 @@ from gateway.settings import GatewaySettings
 from shared.artifacts import ArtifactStore
 from shared.bundles import Bundle
 from shared.errors import JobNotFound
+from shared.jobs import JobStore
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from celery import Celery, Task
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from redis import Redis
 from redis.exceptions import RedisError
-from shared.jobs import JobStore
 
 from gateway.control import ASSEMBLE, EXPIRE, INGEST, RECONCILE, Control, make_celery
 from gateway.ingest import ControlContext, assemble_job, close_record, ingest_job
@@ -24,6 +23,7 @@ from gateway.settings import ControlSettings
 from gateway.upkeep import expire_jobs, reconcile_marks, reconcile_shard
 from shared.artifacts import open_store
 from shared.errors import DependencyError, StateError, TalkingHeadError
+from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import JobState, heartbeat_key
 
