@@ -4,12 +4,14 @@ python -m training.look speech.flac --out look.png [--begin 0 --end 8] [--format
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.signal import find_peaks
 
 from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
 from services.motion_dit.generator import MotionGenerator
@@ -60,6 +62,26 @@ def draw(pcm: NDArray[np.int16], dit: FloatArray, rules: FloatArray, span_s: tup
     plt.close(figure)
 
 
+def figures(rows: FloatArray) -> dict[str, float]:
+    """Lip statistics of a recording without labels; openings are peaks that stand out by 15 % of the 95th percentile."""
+    opening = lip_opening(rows[:, EXP])
+    p95 = float(np.quantile(opening, 0.95))
+    peaks, _ = find_peaks(opening, prominence=max(1e-6, 0.15 * p95))
+    values = {
+        "opening_p50": float(np.median(opening)),
+        "opening_p75": float(np.quantile(opening, 0.75)),
+        "opening_p95": p95,
+        "closed_share": float(np.mean(opening < 0.02)),
+        "openings_per_s": len(peaks) * FPS / len(opening),
+        "speed_rms": float(np.sqrt(np.mean(np.diff(opening) ** 2)) * FPS),
+    }
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def _correlation(one: FloatArray, other: FloatArray) -> float:
+    return round(float(np.corrcoef(lip_opening(one[:, EXP]), lip_opening(other[:, EXP]))[0, 1]), 4)
+
+
 def main() -> None:
     """Draw one recording."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,7 +97,9 @@ def main() -> None:
     generator = MotionGenerator(averaged_model(args.run) if args.run else load_checkpoint(EMBEDDED))
     pcm = read_speech(args.speech, args.format)
     dit = motion_of_recording(generator, pcm, args.encoder, seed=1)
-    draw(pcm, dit, baseline_motion(pcm, args.encoder, seed=1).rows, (args.begin, args.end), args.out)
+    rules = baseline_motion(pcm, args.encoder, seed=1).rows
+    draw(pcm, dit, rules, (args.begin, args.end), args.out)
+    print(json.dumps({"dit": figures(dit), "rules": figures(rules), "correlation": _correlation(dit, rules)}))
 
 
 if __name__ == "__main__":

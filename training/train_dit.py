@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 
 MIN_EXP_STD = 1e-4
+SEAM_FRAMES = 3  # new frames right behind the context, which must go on from it
 READOUT_WEIGHTS = {
     "lips": 3.0,
     "jaw_open": 1.0,
@@ -57,7 +58,7 @@ class Recipe:
     p_without_sound: float = 0.1
     p_pure_noise: float = 0.15
     velocity_weight: float = 0.5
-    seam_weight: float = 0.3
+    seam_weight: float = 1.0
     readout_weight: float = 0.5
     save_every_s: float = 120.0
     seed: int = 5
@@ -136,7 +137,7 @@ class Objective:
         error = predicted[:, context:] - target  # (B, new, L)
         x = error.square().mean()
         seam = torch.cat([torch.zeros_like(error[:, :1]), error], dim=1)
-        velocity = seam.diff(dim=1).square().mean() + recipe.seam_weight * error[:, :2].square().mean()
+        velocity = seam.diff(dim=1).square().mean() + recipe.seam_weight * error[:, :SEAM_FRAMES].square().mean()
         heard = has_sound.float()[:, None, None]
         readout = ((error @ self.readouts).square() * heard).mean()
         total = x + recipe.velocity_weight * velocity + recipe.readout_weight * readout
