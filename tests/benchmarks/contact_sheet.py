@@ -19,7 +19,7 @@ from tests.benchmarks.portraits import PORTRAITS
 Frames = NDArray[np.uint8]
 TILE_PX = 150
 COLUMNS = 9
-JPEG_QUALITY = 84
+JPEG_QUALITY = 78
 
 POSES = {"pitch": PITCH, "yaw": YAW, "roll": ROLL}
 SLIDERS: dict[str, dict[str, float]] = {
