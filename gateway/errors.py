@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from shared import errors
 
@@ -70,6 +71,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RedisError, _redis)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -109,6 +111,13 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
     detail = f"{request.method} {request.url.path}: {refused.detail}. The interface is described at /docs."
     body = problem(code, detail, retryable=False, status=status, instance=request.url.path)
     return _answer(body, status, dict(refused.headers or {}))
+
+
+async def _left(request: Request, error: Exception) -> JSONResponse:
+    log.info("request.abandoned", path=request.url.path)
+    status = HTTPStatus.BAD_REQUEST
+    body = problem("client_left", "the upload broke off before its end.", retryable=True, status=status)
+    return _answer(body, status, {})
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -17,7 +17,7 @@ from gateway.control import ASSEMBLE, Control
 from gateway.records import segment_path
 from gateway.settings import MuxerSettings
 from shared.artifacts import ArtifactStore, open_store
-from shared.errors import ArtifactUnavailable
+from shared.errors import ArtifactUnavailable, ShapeError
 from shared.frames import decode_slice
 from shared.jobs import JobStore, Outcome
 from shared.log import configure_logging
@@ -68,6 +68,9 @@ class Muxer:
             self.store.lost_slices(task, missing)
             return
         jpegs = [jpeg for data in stored if data is not None for jpeg in decode_slice(data)]
+        expected = sum(n for _, n in payload.slices)
+        if len(jpegs) != expected:
+            raise ShapeError(f"window {task.unit.index} has {len(jpegs)} frames in its slices; expected {expected}")
         self._write(segment_path(task.job_id, task.unit.index), jpegs)
         if self.store.commit_mux(task) is Outcome.FINALIZING:
             self.control.send(ASSEMBLE, task.job_id)
@@ -92,7 +95,6 @@ def main() -> int:
     """Run the process until it is told to stop."""
     settings = MuxerSettings()
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
-    log.info("muxer.starting", **settings.effective())
     store = JobStore.from_settings(settings)
     handler = Muxer(
         store,

@@ -45,7 +45,7 @@ def new_job_id(shard: str, created: float) -> str:
 def is_job_id(text: str, shards: tuple[str, ...]) -> bool:
     """True for what `new_job_id` makes for one of the shards."""
     shard, _, name = text.rpartition("-")
-    return shard in shards and len(name) == ID_CHARACTERS and all(c in ALPHABET for c in name)
+    return bool(shard) and shard in shards and len(name) == ID_CHARACTERS and all(c in ALPHABET for c in name)
 
 
 def created_at(job_id: str) -> float:
@@ -95,7 +95,7 @@ class Records:
 
     def unfinished(self) -> list[str]:
         """Ids of marked jobs, oldest first."""
-        return sorted(self.artifacts.names(artifact_path(OPEN)), key=lambda job_id: job_id.rpartition("-")[2])
+        return _ids_by_age(self.artifacts.names(artifact_path(OPEN)))
 
     def close(self, job_id: str, state: JobState, facts: dict[str, Any]) -> None:
         """Keep how a job ended and remove its mark; the first end counts."""
@@ -112,8 +112,7 @@ class Records:
 
     def job_ids(self) -> list[str]:
         """Every job with files, oldest first (a long listing: not for every five seconds)."""
-        ids = [name for name in self.artifacts.names("jobs") if name != OPEN]
-        return sorted(ids, key=lambda job_id: job_id.rpartition("-")[2])
+        return _ids_by_age(self.artifacts.names("jobs"))
 
     def strip(self, job_id: str) -> int:
         """Delete a job's files, all but its end record; returns how many there were."""
@@ -159,3 +158,9 @@ class Records:
         if not isinstance(value, dict):
             raise BadMessage(f"{path} holds {type(value).__name__}; expected an object")
         return value
+
+
+def _ids_by_age(names: list[str]) -> list[str]:
+    """Those names that are job ids, oldest first; whatever else lies there is not ours."""
+    ids = [name for name in names if is_job_id(name, (name.rpartition("-")[0],))]
+    return sorted(ids, key=created_at)

@@ -22,7 +22,7 @@ from gateway.records import Records
 from gateway.settings import ControlSettings
 from gateway.upkeep import expire_jobs, reconcile_marks, reconcile_shard
 from shared.artifacts import open_store
-from shared.errors import DependencyError, StateError, TalkingHeadError
+from shared.errors import DependencyError, JobNotFound, StateError, TalkingHeadError
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import JobState, heartbeat_key
@@ -112,8 +112,11 @@ def _retry(task: Task, error: Exception) -> None:
 
 
 def _fail_unfinished(context: ControlContext, job_id: str, error: TalkingHeadError) -> None:
-    context.jobs.finish(job_id, JobState.FAILED, error)
-    close_record(context, job_id)
+    try:
+        context.jobs.finish(job_id, JobState.FAILED, error)
+        close_record(context, job_id)
+    except JobNotFound:
+        log.info("job.gone", job_id=job_id)
 
 
 def _periodic(task: str, every_s: float) -> dict[str, Any]:

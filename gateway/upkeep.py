@@ -51,7 +51,7 @@ def expire_jobs(context: ControlContext, ttl_s: float, now: Callable[[], float] 
     for job_id in context.records.job_ids():
         if n_touched >= EXPIRED_PER_RUN:
             break
-        if job_id in unfinished or _created_at(job_id) + ttl_s > now():
+        if job_id in unfinished or created_at(job_id) + ttl_s > now():
             continue
         n_touched += _expire(context, job_id, now() - ttl_s, ttl_s)
     return n_touched
@@ -88,10 +88,3 @@ def _restart(context: ControlContext, control: Control, job_id: str) -> None:
     log.warning("job.restarted", job_id=job_id)
     context.jobs.create(job_id, manifest.options, manifest.bundle, creation_fields(manifest))
     control.send(INGEST, job_id)
-
-
-def _created_at(job_id: str) -> float:
-    try:
-        return created_at(job_id)
-    except ValueError:
-        return 0.0

@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from shared.errors import InputError, LimitExceeded, UnsupportedMedia
+from shared.errors import ArtifactUnavailable, InputError, LimitExceeded, UnsupportedMedia
 from shared.media.audio import probe_sound
 from shared.media.portrait import probe_portrait
 from shared.protocol import JobOptions, Output
@@ -26,6 +26,7 @@ FIELDS = ("seed", "head_motion", "expressiveness", "output")
 MAX_FIELD_BYTES = 1024
 # Boundaries, part headers and fields come on top of the files.
 FRAMING_BYTES = 64 * 1024
+SPOOL_RETRY_S = 10.0
 MAX_SEED = 2**63 - 1
 MAX_FACTOR = 1.5
 OUTPUTS: tuple[Output, ...] = ("square", "full")
@@ -103,6 +104,11 @@ async def _form(request: Request, max_bytes: int) -> FormData:
     )
     try:
         return await parser.parse()
+    except OSError as error:
+        raise ArtifactUnavailable(
+            f"the upload cannot be kept while it arrives: {error.strerror or error}. Try again later.",
+            retry_after_s=SPOOL_RETRY_S,
+        ) from error
     except MultiPartException as error:
         raise InputError(
             f"a multipart body that cannot be read: {error.message} Expected portrait and audio."

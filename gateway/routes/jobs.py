@@ -87,10 +87,10 @@ async def cancel(job_id: JobId, found: ServicesDep) -> dict[str, Any]:
     return job_view(await asyncio.to_thread(_cancel, found, job_id))
 
 
-@router.api_route(
+@router.head("/{job_id}/video", include_in_schema=False)
+@router.get(
     "/{job_id}/video",
-    methods=["GET", "HEAD"],
-    responses={200: {"content": {"video/mp4": {}}}, 409: PROBLEM, **NOT_FOUND},
+    responses={200: {"content": {"video/mp4": {}}}, 206: {}, 409: PROBLEM, 416: PROBLEM, **NOT_FOUND},
     response_class=Response,
 )
 async def video(job_id: JobId, request: Request, found: ServicesDep) -> Response:
