@@ -63,7 +63,7 @@ def draw(pcm: NDArray[np.int16], dit: FloatArray, rules: FloatArray, span_s: tup
 
 
 def figures(rows: FloatArray) -> dict[str, float]:
-    """Lip statistics of a recording without labels; openings are peaks that stand out by 15 % of the 95th percentile."""
+    """Lip statistics without labels; an opening is a peak that stands out by 15 % of the 95th percentile."""
     opening = lip_opening(rows[:, EXP])
     p95 = float(np.quantile(opening, 0.95))
     peaks, _ = find_peaks(opening, prominence=max(1e-6, 0.15 * p95))
