@@ -33,4 +33,6 @@ class MuxerSettings(Settings):
     """What the muxer reads besides the common settings."""
 
     x264_preset: str = Field("veryfast", description="x264 preset of the segments; the same for all muxers")
-    muxer_deadline_s: float = Field(60.0, gt=0, description="seconds one window may take")
+    muxer_deadline_s: float = Field(
+        300.0, gt=0, description="seconds one window may take; half of it a full artifact store is waited for"
+    )
