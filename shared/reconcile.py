@@ -12,7 +12,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from shared.protocol import GROUP, prefix
+from shared.protocol import GROUP, JobState, prefix
 from shared.scripts import Scripts
 
 OLDEST_JOBS = 200
@@ -56,8 +56,8 @@ def reconcile_shard(client: "Redis", run: Scripts, shard: str, lease_s: float) -
     oldest = plain.zrange(f"{start}jobs", 0, OLDEST_JOBS - 1)
     unfinished = plain.sunion(f"{start}open", f"{start}running")
     follow_ups = []
-    for name in sorted({*unfinished, *_without_hash(plain, start, oldest)}):
-        action = run("reconcile", shard, name, int(lease_s)).decode()
+    for name in sorted({*unfinished, *_not_ended(plain, start, oldest)}):
+        action = run("reconcile", shard, name, lease_s).decode()
         if action:
             follow_ups.append(FollowUp(Action(action), name.decode()))
         if action == Action.GONE:
@@ -66,11 +66,13 @@ def reconcile_shard(client: "Redis", run: Scripts, shard: str, lease_s: float) -
     return follow_ups
 
 
-def _without_hash(plain: Any, start: str, names: list[bytes]) -> list[bytes]:
+def _not_ended(plain: Any, start: str, names: list[bytes]) -> list[bytes]:
+    """Jobs without a hash, and unfinished ones, whatever the sets say."""
     pipe = plain.pipeline(transaction=False)
     for name in names:
-        pipe.exists(f"{start}job:{name.decode()}")
-    return [name for name, known in zip(names, pipe.execute(), strict=True) if not known]
+        pipe.hget(f"{start}job:{name.decode()}", "state")
+    states = zip(names, pipe.execute(), strict=True)
+    return [name for name, state in states if state is None or not JobState(state.decode()).is_final]
 
 
 def _tidy_streams(plain: Any, run: Scripts, shard: str) -> None:

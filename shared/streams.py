@@ -88,18 +88,18 @@ class Consumer:
 
         Args:
             count: at most so many per stage.
-            block_s: wait at most so long.
+            block_s: wait at most so long; 0.0: do not wait.
         """
         preferred = next(iter(self._stage_of))
         if len(self._stage_of) > 1:
-            batches = self._read([preferred], ">", count, None)
+            batches = self._read([preferred], ">", count, 0.0)
             if batches:
                 return batches
         return self._read(list(self._stage_of), ">", count, block_s)
 
     def own_pending(self, count: int) -> list[Entry]:
         """Entries that were delivered to this consumer already, from the oldest: a reply may have been lost."""
-        found = self._read(list(self._stage_of), "0", count, None)
+        found = self._read(list(self._stage_of), "0", count, 0.0)
         return [_again(entry) for batch in found for entry in batch]
 
     def claim(self, min_idle_s: float) -> list[Entry]:
@@ -131,14 +131,14 @@ class Consumer:
             if found or cursor in (b"0-0", "0-0"):
                 return found
 
-    def _read(self, streams: Sequence[str], position: str, count: int, block_s: float | None) -> list[list[Entry]]:
+    def _read(self, streams: Sequence[str], position: str, count: int, block_s: float) -> list[list[Entry]]:
         reply = self._with_group(
             self._client.xreadgroup,
             GROUP,
             self.name,
             dict.fromkeys(streams, position),
             count=count,
-            block=None if block_s is None else max(1, int(block_s * 1000)),
+            block=max(1, int(block_s * 1000)) if block_s else None,
         )
         found = {
             stream.decode(): [self._entry(stream.decode(), entry_id, fields) for entry_id, fields in entries if fields]

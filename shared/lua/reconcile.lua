@@ -14,12 +14,12 @@ if is_final(job) then
   redis.call('SREM', P .. 'running', A[1])
   return ''
 end
+redis.call('SADD', P .. 'open', job.id)
 redis.call('ZADD', P .. 'jobs', 'NX', redis.call('HGET', job.key, 'created'), job.id)
 
 if job.state == 'queued' or job.state == 'ingesting' or job.state == 'finalizing' then
   redis.call('SREM', P .. 'running', job.id)
-  local t = redis.call('TIME')
-  if tonumber(t[1]) - job.task_at < tonumber(A[2]) then return '' end
+  if tonumber(now()) - job.task_at < tonumber(A[2]) then return '' end
   redis.call('HSET', job.key, 'task_at', now())
   if job.state == 'finalizing' then return 'assemble' end
   return 'ingest'

@@ -44,7 +44,7 @@ class Hands:
 
     def read(self, stage: Stage, count: int = 100) -> list[Entry]:
         """New entries of a stage."""
-        return [entry for batch in self.consumers[stage].read(count, 0.001) for entry in batch]
+        return [entry for batch in self.consumers[stage].read(count, 0.0) for entry in batch]
 
     def take(self, entry: Entry, consumer: str = "") -> Task | None:
         """Take one entry."""
