@@ -161,6 +161,12 @@ local function drop_slices(job, keep_from)
   end
 end
 
+-- Windows a job may have generated and not muxed: running jobs share the budget, so that none queues far ahead of others.
+local function window_share()
+  local n_running = math.max(1, redis.call('SCARD', P .. 'running'))
+  return math.max(1, math.ceil(L.window_budget / n_running))
+end
+
 -- The one scheduler. Idempotent; called whenever something may have become possible.
 local function advance(job)
   if job.state ~= 'running' then return end
@@ -171,7 +177,7 @@ local function advance(job)
   end
   local w = job.motion_next
   if w < job.n_windows and job.portrait_ready == 1
-    and generated(job) - job.muxed < L.window_budget * job.hop
+    and generated(job) - job.muxed < window_share() * job.hop
     and redis.call('HEXISTS', job.turns, 'motion:' .. int(w)) == 0
     and redis.call('HEXISTS', job.key .. ':features', int(w)) == 1 then
     issue(job, 'motion', w)
