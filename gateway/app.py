@@ -22,11 +22,13 @@ from shared.bundles import load_bundle
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.metrics import build_info
-from shared.redis_client import connect_async
+from shared.redis_client import connect, connect_async
+from shared.scripts import Limits
 from shared.settings import unknown_variables
 
 DESCRIPTION = "A portrait and speech go in; a video of that person speaking comes out, frame by frame while it is made."
 SPARE_CONNECTIONS = 50
+REQUEST_ANSWER_S, REQUEST_RETRIES = 3.0, 1
 log = structlog.get_logger(__name__)
 
 
@@ -71,13 +73,19 @@ def open_services(settings: GatewaySettings) -> Services:
     return Services(
         settings=settings,
         bundle=load_bundle(settings.bundle),
-        jobs=JobStore.from_settings(settings),
+        jobs=_impatient_store(settings),
         redis=redis,
         artifacts=artifacts,
         records=Records(artifacts),
         control=Control.connect(settings.broker_url),
         seats=asyncio.Semaphore(settings.gateway_max_viewers),
     )
+
+
+def _impatient_store(settings: GatewaySettings) -> JobStore:
+    """A job store whose callers hear within seconds that Redis hangs: somebody waits for the response."""
+    client = connect(settings.redis_url, retries=REQUEST_RETRIES, answer_timeout_s=REQUEST_ANSWER_S)
+    return JobStore(client, Limits.from_settings(settings), settings.shard_tags, settings.task_lease_s)
 
 
 def _version() -> str:

@@ -21,17 +21,20 @@ RETRIES = 5
 AWAY: tuple[type[RedisError], ...] = (ConnectionError, TimeoutError, BusyLoadingError)
 
 
-def connect(url: str, block_s: float = 0.0, retries: int = RETRIES) -> "Redis":
+def connect(
+    url: str, block_s: float = 0.0, retries: int = RETRIES, answer_timeout_s: float = ANSWER_TIMEOUT_S
+) -> "Redis":
     """A client for threads; connects with the first command.
 
     Args:
         url: redis://host:port/db, rediss:// or unix:///path?db=0.
         block_s: the longest a command may block.
         retries: attempts after a lost connection, about 2 s in all. Every script is idempotent, so repeating is safe.
+        answer_timeout_s: how long a server that hangs is waited for, per attempt; short where a person waits.
     """
     return Redis.from_url(
         url,
-        socket_timeout=ANSWER_TIMEOUT_S + block_s,
+        socket_timeout=answer_timeout_s + block_s,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(ExponentialBackoff(cap=LONGEST_WAIT_S, base=FIRST_WAIT_S), retries),
     )
