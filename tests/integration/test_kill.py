@@ -20,6 +20,7 @@ from tests.integration.viewer import Viewer
 pytestmark = [pytest.mark.stack, pytest.mark.redis, pytest.mark.slow]
 
 EXTRA_S = 30.0
+ALL_AT_ONCE_EXTRA_S = 90.0  # five interpreters load their libraries on the same cores
 FAST_POLL_S = 0.0005
 
 
@@ -78,19 +79,19 @@ def test_every_worker_at_once(ready_stack: Stack, reference: Run) -> None:
         for name in ("audio_encoder", "motion_dit", "renderer-0", "muxer"):
             os.kill(pids[name], signal.SIGKILL)
 
-    survive(ready_stack, reference, kill)
+    survive(ready_stack, reference, kill, extra_s=ALL_AT_ONCE_EXTRA_S)
 
 
-def survive(stack: Stack, reference: Run, kill: Callable[[Viewer], None]) -> Viewer:
+def survive(stack: Stack, reference: Run, kill: Callable[[Viewer], None], extra_s: float = EXTRA_S) -> Viewer:
     """Run the reference job again, kill something in its middle, compare all that comes out."""
     started_s = time.monotonic()
     job_id = stack.submit(SPEECH, seed=SEED)
     with Viewer(stack.url, job_id) as viewer:
         kill(viewer)
-        end = viewer.wait_end(reference.took_s + EXTRA_S + 60.0)
+        end = viewer.wait_end(reference.took_s + extra_s + 60.0)
     job = stack.wait_final(job_id)
     assert (end.name, job["state"]) == ("job.done", "succeeded"), job
-    assert end.at_s - started_s <= reference.took_s + EXTRA_S
+    assert end.at_s - started_s <= reference.took_s + extra_s
     assert viewer.indices == list(range(reference.n_frames)), "no frame missing, none doubled"
     assert not viewer.gaps
     assert viewer.hashes == reference.viewer.hashes

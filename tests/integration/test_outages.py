@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,7 +20,8 @@ from tests.integration.viewer import Viewer
 pytestmark = [pytest.mark.stack, pytest.mark.redis, pytest.mark.slow]
 
 AWAY_S = 6.0
-DISK_KB = 1400
+DISK_KB = 8000
+PATIENCE_S = 3
 
 
 def test_paused_redis_holds_the_job_up_and_loses_nothing(ready_stack: Stack, reference: Run) -> None:
@@ -39,27 +42,34 @@ def test_paused_redis_holds_the_job_up_and_loses_nothing(ready_stack: Stack, ref
     assert frame_hashes(ready_stack.video(job_id)) == reference.mp4_hashes
 
 
-def test_full_disk_is_a_typed_error_and_ends_when_there_is_room(tmp_path: Path) -> None:
+def test_full_disk_is_waited_for_then_a_typed_error(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    prefix = small_disk(disk)
-    with running_stack(tmp_path / "stack", {"TH_ARTIFACTS_URL": str(disk / "artifacts")}, prefix) as stack:
-        inside = Path(f"/proc/{stack.pid('gateway')}/root{disk}")
-        filler = inside / "filler"
-        fill(filler)
-        refused = stack.post("a.flac", SPEECH_SHORT.read_bytes(), PORTRAIT.name, PORTRAIT.read_bytes())
-        assert refused.status_code == 503, refused.text
-        assert refused.json()["code"] == "artifact_unavailable"
-        filler.unlink()
+    environment = {"TH_ARTIFACTS_URL": str(disk / "artifacts"), "TH_MUXER_DEADLINE_S": str(2 * PATIENCE_S)}
+    with running_stack(tmp_path / "stack", {**environment, "TH_MAX_TRIES": "2"}, small_disk(disk)) as stack:
+        filler = Path(f"/proc/{stack.pid('gateway')}/root{disk}/filler")
+        muxer_log = stack.workdir / "logs" / "muxer.log"
+
+        with full(filler):
+            refused = stack.post("a.flac", SPEECH_SHORT.read_bytes(), PORTRAIT.name, PORTRAIT.read_bytes())
+        assert (refused.status_code, refused.json()["code"]) == (503, "artifact_unavailable"), refused.text
 
         job_id = stack.submit(SPEECH)
         with Viewer(stack.url, job_id) as viewer:
             viewer.wait_frame(5)
-            fill(filler)
-            end = viewer.wait_end()
+            with full(filler):
+                until(lambda: b"segment.waits" in muxer_log.read_bytes(), 60.0, "a muxer that waits for room")
+            assert viewer.wait_end().name == "job.done", "there was room again in time"
+        assert stack.http.get(f"/v1/jobs/{job_id}/video").status_code == 200
+        stack.http.delete(f"/v1/jobs/{job_id}")
+
+        job_id = stack.submit(SPEECH)
+        with Viewer(stack.url, job_id) as viewer:
+            viewer.wait_frame(5)
+            with full(filler):
+                end = viewer.wait_end()
         job = stack.wait_final(job_id)
         assert (end.name, job["state"], job["error"]["code"]) == ("job.error", "failed", "artifact_unavailable"), job
-        filler.unlink()
 
         again = stack.submit(SPEECH_SHORT)
         assert stack.wait_final(again)["state"] == "succeeded"
@@ -91,11 +101,13 @@ def small_disk(mount_point: Path) -> tuple[str, ...]:
     return prefix
 
 
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return
+@contextmanager
+def full(filler: Path) -> Iterator[None]:
+    """Fill the disk for the duration of a block."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        filler.unlink()
