@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.renderer.embedded import detect
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet, render
 from shared.errors import NoFaceFound, ShapeError
-from tests.renderer.motion_rows import talking
+from tests.renderer.motion_rows import rows, talking
 
 Photo = NDArray[np.uint8]
 
@@ -91,6 +92,28 @@ def test_full_output_is_pasted_back_and_leaves_the_rest_alone(photo: Photo) -> N
     for frame in frames:
         assert np.array_equal(frame[outside], appearance.photo[outside])
     assert not np.array_equal(frames[0], frames[1])
+
+
+def test_a_wide_open_mouth_is_closed_at_rest_and_can_speak(photo_puppet: Puppet) -> None:
+    shouting = prepare(render(photo_puppet, rows(jaw_open=0.9))[0])
+    puppet = Puppet(shouting)
+    assert not puppet.line.is_closed
+    closed, half, wide = (_gap(f) for f in render(puppet, rows(jaw_open=np.array([0.0, 0.4, 0.9]))))
+    assert _gap(shouting.texture) > 0.08
+    assert closed < 0.03
+    assert closed + 0.02 < half < wide
+
+
+def _gap(frame: Photo) -> float:
+    points = detect.landmarks_of_crop(frame)
+    assert points is not None
+    return float((points[14, 1] - points[13, 1]) / np.linalg.norm(points[234, :2] - points[454, :2]))
+
+
+def test_a_large_photo_gives_the_same_crop_as_a_small_one(photo: Photo) -> None:
+    large = prepare(cv2.resize(photo, (2560, 2560), interpolation=cv2.INTER_CUBIC)).texture.astype(np.float64)
+    small = prepare(photo).texture.astype(np.float64)
+    assert np.abs(cv2.GaussianBlur(large, (0, 0), 3) - cv2.GaussianBlur(small, (0, 0), 3)).mean() < 3.0
 
 
 def test_full_output_of_an_odd_photo_is_even(photo: Photo) -> None:

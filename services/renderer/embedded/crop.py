@@ -18,6 +18,7 @@ SIDE = 2.3  # of the longer side of the face's box
 UP = 0.125  # of the side: how far the crop's centre lies above the face's
 MAX_SHIFT = 0.14  # of the side
 MIN_SIDE = 0.86  # of the wanted side, when shrunk into the photo
+SHARP_SCALE = 0.67  # below this, a photo is averaged down before it is sampled
 FILL_BLUR_PX = 22.0
 FILL_SEAM_PX = 7.0
 
@@ -72,12 +73,22 @@ def sample(photo: Bytes, matrix: NDArray[np.float64]) -> Bytes:
     """
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     photo, matrix = _part(photo, matrix, margin=int(8 + 4 / scale))
-    if scale < 0.6:
-        photo = cv2.GaussianBlur(photo, (0, 0), 0.45 / scale, borderType=cv2.BORDER_REPLICATE)
+    if scale < SHARP_SCALE:
+        height, width = (max(1, round(side * scale / SHARP_SCALE)) for side in photo.shape[:2])
+        photo, matrix = resized(photo, matrix, width, height)
     crop: Bytes = cv2.warpAffine(
         photo, matrix, (CROP_PX, CROP_PX), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     return crop
+
+
+def resized(photo: Bytes, matrix: NDArray[np.float64], width: int, height: int) -> tuple[Bytes, NDArray[np.float64]]:
+    """A smaller copy of a photo, averaged, and the affine that leads from there."""
+    grow = np.array([photo.shape[1] / width, photo.shape[0] / height])
+    adjusted = matrix.copy()
+    adjusted[:, :2] = matrix[:, :2] * grow
+    adjusted[:, 2] += matrix[:, :2] @ (grow * 0.5 - 0.5)
+    return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA), adjusted
 
 
 def fill_outside(crop: Bytes, matrix: NDArray[np.float64], width: int, height: int) -> Bytes:

@@ -16,7 +16,7 @@ from services.renderer.embedded.lip_line import LipLine
 
 JAW_DROP = 0.40  # of min(mouth width, WIDE_MOUTH face widths)
 WIDE_MOUTH = 0.37
-BROADEST_GAP = 0.30  # of the mouth width: photos with a wider gap are not closed
+BROADEST_GAP = 0.60  # of the mouth width: photos with a wider gap are not closed
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,7 @@ def _towards_line(places: MouthPlaces) -> Floats:
 def _jaw(field: Floats, face: Face, places: MouthPlaces) -> None:
     """A hinge: displacement proportional to the distance in front of the jaw joint; the lower lip follows most."""
     drop = JAW_DROP * min(face.mouth_width, WIDE_MOUTH * face.face_width)
-    z = face.points[: at.N_MESH, 2]
-    front = min(float(z[17]), float(z[at.CHIN]))
-    hinge = np.clip((face.hinge_z - z) / max(face.hinge_z - front, 1.0), 0.0, 1.05)
-    skin = 0.9 * hinge * smoothstep(-0.12, 0.30, places.v)
+    skin = _hinged_skin(face, places)
     aside = np.abs(_clipped(places)) ** 3
     lip = 0.16 + 0.84 * (1.0 - aside)
     under_lip = (np.abs(places.u) < 1.0) & (places.v > 0)
@@ -107,6 +104,15 @@ def _jaw(field: Floats, face: Face, places: MouthPlaces) -> None:
     field[:, 0] = -0.045 * face.mouth_width * _window(places) * _clipped(places)
     field[:, 1] = drop * weight
     field[:, 2] = drop * weight / 4
+
+
+def _hinged_skin(face: Face, places: MouthPlaces) -> Floats:
+    """How far skin follows the jaw: 0 at the joint and above the mouth, 0.9 at the chin."""
+    z = face.points[: at.N_MESH, 2]
+    front = min(float(z[17]), float(z[at.CHIN]))
+    hinge = np.clip((face.hinge_z - z) / max(face.hinge_z - front, 1.0), 0.0, 1.05)
+    skin: Floats = 0.9 * hinge * smoothstep(-0.12, 0.30, places.v)
+    return skin
 
 
 def _pucker(field: Floats, face: Face, places: MouthPlaces) -> None:
@@ -158,15 +164,22 @@ def _mouth_x(field: Floats, face: Face, places: MouthPlaces) -> None:
 
 
 def _close(field: Floats, face: Face, places: MouthPlaces) -> None:
-    """Bring the parted lips of a photo together, where they meet in front of the teeth."""
+    """Bring the parted lips of a photo together, where they meet in front of the teeth.
+
+    Lips parted in a smile meet half way; a dropped jaw comes up to the upper lip and takes the chin along.
+    """
     gap = np.where(np.abs(places.u) <= 1.05, places.gap, 0.0)
+    widest = float(gap.max())
+    dropped = float(smoothstep(0.10, 0.28, widest / face.mouth_width))
+    from_above = 0.42 - 0.38 * dropped
     decay = np.exp(-((np.maximum(np.abs(places.v) - 0.10, 0.0) / 0.25) ** 2))
-    # Lips parted in a smile meet half way; a dropped jaw comes up to the upper lip.
-    widest = float(gap.max()) / face.mouth_width
-    from_above = 0.42 - 0.27 * float(smoothstep(0.10, 0.28, widest))
     above = places.is_upper | (~places.is_lower & ~places.is_corner & (places.v < 0))
-    below = places.is_lower | (~places.is_upper & ~places.is_corner & (places.v > 0))
-    field[:, 1] = np.where(above, from_above * gap * decay, np.where(below, (from_above - 1.0) * gap * decay, 0.0))
+    below = ~places.is_upper & ~places.is_lower & ~places.is_corner & (places.v >= 0)
+    near_lip = gap * decay
+    chin = near_lip + dropped * smoothstep(0.05, 0.35, places.v) * (widest * _hinged_skin(face, places) - near_lip)
+    field[:, 1] = np.where(above, from_above * near_lip, 0.0)
+    field[:, 1] += np.where(places.is_lower, (from_above - 1.0) * gap, 0.0)
+    field[:, 1] += np.where(below, (from_above - 1.0) * chin, 0.0)
 
 
 def _brows(raise_field: Floats, frown_field: Floats, face: Face) -> None:

@@ -1,6 +1,5 @@
 """Portrait to appearance: find the face, cut the crop, measure it again there."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,12 +68,7 @@ def _reduced(photo: Bytes, matrix: NDArray[np.float64]) -> tuple[Bytes, NDArray[
     new_w, new_h = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
     if scale == 1.0:
         return np.ascontiguousarray(photo[:new_h, :new_w]), matrix
-    small = cv2.resize(photo, (new_w, new_h), interpolation=cv2.INTER_AREA)
-    grow = np.array([width / new_w, height / new_h])
-    adjusted = matrix.copy()
-    adjusted[:, :2] = matrix[:, :2] * grow
-    adjusted[:, 2] += matrix[:, :2] @ (grow * 0.5 - 0.5)
-    return small, adjusted
+    return cropping.resized(photo, matrix, new_w, new_h)
 
 
 def _warnings(faces: list[Floats]) -> tuple[str, ...]:
