@@ -58,7 +58,7 @@ class Reader:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                if self._inbox.wait_wanted(DEMAND_S):
+                if self._inbox.wait_wanted(DEMAND_S) and not self._stop.is_set():
                     self._fetch_safely()
         finally:
             self._inbox.close()
@@ -79,7 +79,6 @@ class Reader:
     def _fetch(self) -> list[list[Entry]]:
         """Batches of one stage; an entry that was delivered before comes alone, because it may be poison."""
         if self._was_away:
-            self._consumer.ensure_groups()
             again = [entry for entry in self._consumer.own_pending(OWN_ENTRIES) if not self._keeper.holds(entry)]
             self._was_away = False
             if again:

@@ -194,15 +194,13 @@ class Crew:
         self.exit_statuses.append(serve(handler, store, settings, kind, self.stop))
 
 
-def main() -> int:
-    """Run one fake worker as a process."""
-    kind, folder = sys.argv[1], Path(sys.argv[2])
-    pause_s = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
-    settings = Settings()
+def run_process(kind: str, folder: Path, pause_s: float, known: dict[str, object]) -> None:
+    """Body of a fake worker that has a process of its own; settings that are not given come from the environment."""
+    settings = Settings.model_validate(known)
     configure_logging(settings.log_level, settings.log_format, kind=kind)
     store = JobStore.from_settings(settings)
-    return serve(FakeHandler(kind, store, folder, pause_s), store, settings, kind)
+    sys.exit(serve(FakeHandler(kind, store, folder, pause_s), store, settings, kind))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 0.0, {})
