@@ -2,8 +2,8 @@
 
 A shard is two files, ``NAME.pcm`` (raw little-endian int16 mono 16 kHz, utterances one after another) and
 ``NAME.jsonl`` (one utterance per line, see ``Utterance``); it is complete once the second exists. Equal seeds in equal
-order give equal shards with equal versions of the engines (espeak carries a little state, some samples of timing, from
-one utterance to the next). Audio is never committed: it is generated on the machine that trains.
+order give equal shards with equal versions of the engines (espeak carries a little timing from one utterance
+to the next). Audio is never committed: it is generated on the machine that trains.
 
     python -m training.corpus --out .cache/corpus --train-shards 84 --held-shards 2
 """

@@ -3,7 +3,6 @@
 One window per forward pass, so that the same window gives the same bytes on every attempt.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from services.audio_encoder.model import AudioEncoder, load_encoder
 from services.audio_encoder.speech import read_span
 from shared.artifacts import ArtifactStore, open_store
 from shared.bundles import Bundle, load_bundle
-from shared.errors import ConfigurationError
+from shared.errors import BadMessage, ConfigurationError
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import EncodePayload, Stage
@@ -57,7 +56,7 @@ class EncodeHandler:
         for task in tasks:
             payload = task.payload
             if not isinstance(payload, EncodePayload):
-                raise TypeError(f"encode task with a {type(payload).__name__}")
+                raise BadMessage(f"unit {task.unit} carries {type(payload).__name__}; expected EncodePayload")
             geometry = Geometry(self._geometry.context, payload.hop, self._geometry.margin)
             window = window_at(task.unit.index, payload.n_frames, geometry)
             span = encoder_span(window, geometry, self._encoder.receptive_field)
@@ -88,7 +87,7 @@ def main() -> int:
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
     torch.set_num_threads(settings.threads)
     bundle = load_bundle(settings.bundle)
-    store = JobStore(settings.redis_url)
+    store = JobStore.from_settings(settings)
     handler = EncodeHandler(
         store, open_store(settings.artifacts_url), load_for_bundle(settings, bundle), bundle,
         settings.encoder_deadline_s,
@@ -97,5 +96,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())
