@@ -22,7 +22,7 @@ PORTRAIT = DATA / "portrait.jpg"
 SPEECH = DATA / "speech.flac"
 SPEECH_SHORT = DATA / "speech_short.flac"
 
-START_S = 150.0
+START_S = 300.0
 STOP_S = 60.0
 JOB_S = 120.0
 POLL_S = 0.01
@@ -175,7 +175,7 @@ def running_stack(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     command = (*prefix, sys.executable, "-m", "gateway.cli.main", "up", "--port", "0", "--workdir", str(workdir))
-    command += arguments
+    command += ("--start-timeout", str(START_S), *arguments)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TH_")}
     fast = {"TH_X264_PRESET": "ultrafast", "TH_LOG_FORMAT": "json"}
     with (workdir / "supervisor.log").open("wb") as log:
