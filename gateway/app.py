@@ -5,6 +5,7 @@ Run it with ``uvicorn --factory gateway.app:create_app``. It holds no state of i
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -28,6 +29,7 @@ from shared.settings import unknown_variables
 
 DESCRIPTION = "A portrait and speech go in; a video of that person speaking comes out, frame by frame while it is made."
 SPARE_CONNECTIONS = 50
+BLOCKING_CALLS = 32
 REQUEST_ANSWER_S, REQUEST_RETRIES = 3.0, 1
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = open_services(effective)
         app.state.services = opened
+        # One slow answer of Redis or the store must not hold the others up.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(BLOCKING_CALLS, "blocking"))
         warming = asyncio.create_task(asyncio.to_thread(opened.control.warm_up))
         log.info("gateway.started", **effective.effective())
         yield

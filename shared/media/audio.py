@@ -144,11 +144,7 @@ def resampled_sound(path: Path, rate_hz: int, layout: str, sample_format: str) -
         found = recognise_sound(file.read(HEADER_BYTES))
         file.seek(0)
         with _opened(file, found) as container:
-            resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate_hz)
-            for frame in _decoded(container, _sound_track(container)):
-                frame.pts = None
-                yield from resampler.resample(frame)
-            yield from resampler.resample(None)
+            yield from _resampled(_decoded(container, _sound_track(container)), rate_hz, layout, sample_format)
 
 
 def channels(path: Path) -> int:
@@ -213,6 +209,27 @@ def _decoded(container: Any, track: Any) -> Iterator[av.AudioFrame]:
         raise UnsupportedMedia(
             f"{n_bad} of {n_good + n_bad} packets of the sound cannot be decoded; expected an undamaged file."
         )
+
+
+def _resampled(
+    frames: Iterator[av.AudioFrame], rate_hz: int, layout: str, sample_format: str
+) -> Iterator[av.AudioFrame]:
+    """Convert frames; one whose own rate or layout differs from the one before begins with a new converter."""
+    resampler, kind = None, None
+    for frame in frames:
+        frame.pts = None
+        try:
+            if resampler is None or kind != (frame.sample_rate, frame.layout.name, frame.format.name):
+                yield from resampler.resample(None) if resampler else ()
+                resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate_hz)
+                kind = (frame.sample_rate, frame.layout.name, frame.format.name)
+            yield from resampler.resample(frame)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UnsupportedMedia(
+                f"sound at {frame.sample_rate} Hz with layout {frame.layout.name} cannot be converted ({error}); "
+                "expected mono or stereo at 8000 to 192000 Hz."
+            ) from error
+    yield from resampler.resample(None) if resampler else ()
 
 
 def _packets(container: Any, track: Any) -> Iterator[Any]:

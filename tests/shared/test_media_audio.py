@@ -198,3 +198,34 @@ def test_clipping_is_noticed() -> None:
     loud = np.clip(tone(1.0, 16_000, 3.0), -1, 1)
     assert measure_level((loud * 32_767).astype(np.int16)).is_clipped
     assert not measure_level((tone(1.0, 16_000, 0.9) * 32_767).astype(np.int16)).is_clipped
+
+
+def test_sound_that_changes_its_rate_on_the_way_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "joined.aac"
+    data = b""
+    for rate in (48_000, 24_000):
+        with av.open(str(tmp_path / "part.aac"), "w", format="adts") as out:
+            stream: Any = out.add_stream("aac", rate=rate, layout="mono")
+            samples = tone(1.0, rate).astype(np.float32)
+            for start in range(0, rate - 1024, 1024):
+                block = np.ascontiguousarray(samples[None, start : start + 1024])
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        data += (tmp_path / "part.aac").read_bytes()
+    path.write_bytes(data)
+    speech = decode_speech(path, 10.0)
+    assert len(speech) == pytest.approx(32_000, abs=3_000)
+    assert dominant_hz(speech[2_000:14_000]) == pytest.approx(TONE_HZ, abs=3.0)
+    assert dominant_hz(speech[18_000:28_000]) == pytest.approx(TONE_HZ, abs=3.0)
+
+
+def test_an_impossible_rate_is_refused(tmp_path: Path) -> None:
+    data = bytearray(write_sound(tmp_path / "a.wav", "wav", "pcm_s16le", "s16", tone(0.1)).read_bytes())
+    at = data.index(b"fmt ") + 12
+    data[at : at + 4] = (0x7FFFFFFF).to_bytes(4, "little")
+    path = tmp_path / "fast.wav"
+    path.write_bytes(bytes(data))
+    with pytest.raises(UnsupportedMedia):
+        decode_speech(path, 10.0)
