@@ -23,6 +23,7 @@ from services.motion_dit.generator import MotionGenerator, Request
 from services.motion_dit.window import first_state
 from shared.motion import EXP, PYR, SLIDER_INDEX, lip_opening, sliders_from_exp
 from shared.timeline import FPS, SAMPLES_PER_FRAME, Geometry, window_at, window_count
+from training.baseline import baseline_motion
 from training.corpus import Utterance, read_corpus
 from training.dataset import motion_of
 from training.features import Encode, encoder_of, frame_features, window_wave
@@ -76,6 +77,16 @@ def make_clip(
     rows = generate(generator, features, n_frames, seed)
     per_window = (time.perf_counter() - began) / len(features)
     seams = list(range(geometry.hop, n_frames, geometry.hop))
+    return Clip(utterance, rows, motion_of(utterance, n_frames, [0])[0].rows, seams, [per_window])
+
+
+def baseline_clip(utterance: Utterance, encoder_run: Path, seed: int) -> Clip:
+    """The same utterance by the encoder's classifier and the rules, without the network."""
+    n_frames = -(-len(utterance.pcm) // SAMPLES_PER_FRAME)
+    began = time.perf_counter()
+    rows = apply_controls(baseline_motion(utterance.pcm, encoder_run, seed).rows, 1.0, 1.0)
+    per_window = (time.perf_counter() - began) / window_count(n_frames, Geometry())
+    seams = list(range(Geometry().hop, n_frames, Geometry().hop))
     return Clip(utterance, rows, motion_of(utterance, n_frames, [0])[0].rows, seams, [per_window])
 
 
@@ -197,15 +208,20 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="last.pt of a training run instead of a checkpoint")
     parser.add_argument("--voice", default="", help="only voices whose name contains this")
     parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--baseline", action="store_true", help="the rules on recognised classes instead of the DiT")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    held = [u for u in read_corpus(args.corpus, "held") if args.voice in u.voice and len(u.pcm) > 5 * 16_000]
+    held = held[:: max(1, len(held) // args.clips)][: args.clips]
+    if args.baseline:
+        print(json.dumps(measure([baseline_clip(u, args.encoder, seed) for seed, u in enumerate(held)])))
+        return
     generator = MotionGenerator(averaged_model(args.run) if args.run else load_checkpoint(args.weights))
     encode, field = encoder_of(args.encoder)
     geometry = Geometry()
-    held = [u for u in read_corpus(args.corpus, "held") if args.voice in u.voice and len(u.pcm) > 5 * 16_000]
     clips = [
         make_clip(generator, u, clip_features(u, encode, field, geometry), geometry, seed)
-        for seed, u in enumerate(held[: args.clips])
+        for seed, u in enumerate(held)
     ]
     print(json.dumps(measure(clips)))
 

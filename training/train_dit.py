@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 
 MIN_EXP_STD = 1e-4
+FULL_PRESS = 0.4
 SEAM_FRAMES = 3  # new frames right behind the context, which must go on from it
 READOUT_WEIGHTS = {
     "lips": 3.0,
@@ -60,6 +61,7 @@ class Recipe:
     velocity_weight: float = 0.5
     seam_weight: float = 1.0
     readout_weight: float = 0.5
+    closure_weight: float = 3.0
     save_every_s: float = 120.0
     seed: int = 5
 
@@ -120,6 +122,14 @@ class Objective:
         self.recipe, self.noise, self.context = recipe, noise or ContextNoise(), model.config.context
         self.readouts = readouts(model.normaliser.decode_matrix.numpy())
         self.neutral = model.normaliser.encode(torch.from_numpy(neutral_row()))
+        press = np.linalg.pinv(basis().astype(np.float64))[:, SLIDERS.index("lip_press")].astype(np.float32)
+        self.press = torch.from_numpy(model.normaliser.decode_matrix.numpy()[:, EXP] @ press)
+        self.press_mean = float(model.normaliser.mean.numpy()[EXP] @ press)
+
+    def pressed(self, latent: Tensor) -> Tensor:
+        """1 where whitened motion (B, N, L) presses the lips together, else 0, with a ramp: (B, N, 1)."""
+        press: Tensor = ((latent @ self.press + self.press_mean) / FULL_PRESS).clamp(0.0, 1.0)[..., None]
+        return press
 
     def __call__(self, model: MotionDiT, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Losses of one batch; "total" is what is minimised."""
@@ -139,7 +149,8 @@ class Objective:
         seam = torch.cat([torch.zeros_like(error[:, :1]), error], dim=1)
         velocity = seam.diff(dim=1).square().mean() + recipe.seam_weight * error[:, :SEAM_FRAMES].square().mean()
         heard = has_sound.float()[:, None, None]
-        readout = ((error @ self.readouts).square() * heard).mean()
+        weight = heard * (1.0 + recipe.closure_weight * self.pressed(target))
+        readout = ((error @ self.readouts).square() * weight).mean()
         total = x + recipe.velocity_weight * velocity + recipe.readout_weight * readout
         return {"total": total, "x": x, "velocity": velocity, "readout": readout}
 
