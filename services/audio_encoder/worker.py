@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import structlog
 import torch
 from pydantic import Field
 
@@ -15,15 +16,16 @@ from services.audio_encoder.model import AudioEncoder, load_encoder
 from services.audio_encoder.speech import read_span
 from shared.artifacts import ArtifactStore, open_store
 from shared.bundles import Bundle, load_bundle
-from shared.errors import BadMessage, ConfigurationError
+from shared.errors import BadMessage, ConfigurationError, WeightsMismatch
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import EncodePayload, Stage
 from shared.settings import Settings
 from shared.timeline import Geometry, encoder_span, window_at
-from shared.worker import Task, serve
+from shared.worker import REFUSED, Task, serve
 
 KIND = "audio_encoder"
+log = structlog.get_logger(__name__)
 
 
 class EncoderSettings(Settings):
@@ -82,16 +84,18 @@ def load_for_bundle(settings: EncoderSettings, bundle: Bundle) -> AudioEncoder:
 
 
 def main() -> int:
-    """Run one worker until it is told to stop."""
+    """Run one worker until it is told to stop; returns the exit status."""
     settings = EncoderSettings()
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
     torch.set_num_threads(settings.threads)
-    bundle = load_bundle(settings.bundle)
+    try:
+        bundle = load_bundle(settings.bundle)
+        encoder = load_for_bundle(settings, bundle)
+    except (WeightsMismatch, ConfigurationError) as error:
+        log.error("worker.refused", error=error.message)
+        return REFUSED
     store = JobStore.from_settings(settings)
-    handler = EncodeHandler(
-        store, open_store(settings.artifacts_url), load_for_bundle(settings, bundle), bundle,
-        settings.encoder_deadline_s,
-    )  # fmt: skip
+    handler = EncodeHandler(store, open_store(settings.artifacts_url), encoder, bundle, settings.encoder_deadline_s)
     return serve(handler, store, settings, KIND)
 
 

@@ -9,7 +9,7 @@ from redis import Redis
 from services.audio_encoder.checkpoint import EMBEDDED_WEIGHTS
 from services.audio_encoder.model import AudioEncoder
 from services.audio_encoder.speech import read_span
-from services.audio_encoder.worker import EncodeHandler, EncoderSettings, load_for_bundle
+from services.audio_encoder.worker import EncodeHandler, EncoderSettings, load_for_bundle, main
 from shared.artifacts import ArtifactStore, open_store
 from shared.bundles import load_bundle
 from shared.codec import unpack
@@ -93,3 +93,8 @@ def test_an_encoder_of_another_bundle_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("TH_ENCODER_PATH", str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"\(16, 400\)"):
         load_for_bundle(EncoderSettings(), BUNDLE)
+
+
+def test_a_worker_without_weights_refuses_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TH_ENCODER_PATH", str(tmp_path / "nowhere"))
+    assert main() == 2
