@@ -8,6 +8,7 @@ from redis import Redis
 from shared.frames import Frames, StateChanged, follow
 from shared.jobs import JobStore
 from shared.protocol import JobState
+from shared.streams import backlog
 from tests.fakes import Crew, expected_frames, segment_bytes, submit
 from tests.polling import eventually
 
@@ -50,3 +51,32 @@ def test_jobs_wait_for_admission_and_all_finish(redis_url: str, store: JobStore,
             eventually(lambda j=job_id: state_of(store, j) is JobState.FINALIZING, 20.0)  # type: ignore[misc]
     for i, job_id in enumerate(jobs):
         assert segment_bytes(tmp_path, job_id) == b"".join(expected_frames(job_id, i, 140))
+
+
+def test_equal_jobs_advance_together(redis_url: str, store: JobStore, tmp_path: Path) -> None:
+    jobs = [submit(store, f"job{i}", 900, seed=i, created=100.0 + i) for i in range(2)]
+    with Crew(redis_url, tmp_path):
+        ended = eventually(lambda: [j for j in jobs if state_of(store, j) is JobState.FINALIZING], 40.0)
+        (other,) = set(jobs) - {ended[0]}
+        assert store.get(other).rendered_frames >= 0.8 * 900
+
+
+def test_a_short_job_passes_a_long_one(redis_url: str, store: JobStore, tmp_path: Path) -> None:
+    long_job = submit(store, "long", 3_000, created=1.0)
+    with Crew(redis_url, tmp_path):
+        eventually(lambda: store.get(long_job).muxed_frames > 0, 20.0)
+        short_job = submit(store, "short", 130, created=2.0)
+        eventually(lambda: state_of(store, short_job) is JobState.FINALIZING, 20.0)
+        assert state_of(store, long_job) is JobState.RUNNING
+        store.finish(long_job, JobState.CANCELED)
+
+
+def test_a_canceled_job_ends_for_its_viewer_and_its_workers(redis_url: str, store: JobStore, tmp_path: Path) -> None:
+    job_id = submit(store, "cancel", 6_500)
+    with Crew(redis_url, tmp_path), Redis.from_url(redis_url, socket_timeout=10) as client:
+        for event in follow(client, job_id):
+            if isinstance(event, Frames) and event.first_frame > 100:
+                store.finish(job_id, JobState.CANCELED)
+        assert state_of(store, job_id) is JobState.CANCELED
+        eventually(lambda: all(backlog(store.client, stream)[1] == 0 for stream in store.streams("embedded")))
+    assert store.unfinished_count("0") == 0
