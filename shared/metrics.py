@@ -9,7 +9,6 @@ PREFIX = "talkinghead_"
 # The default buckets have no edge at the 40 ms budget of one frame.
 DURATION_BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)
 SIZE_BUCKETS = (1, 2, 3, 5, 8, 13, 21, 34, 65)
-SPEED_BUCKETS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 stage_duration_seconds = Histogram(
     f"{PREFIX}stage_duration_seconds",
@@ -27,12 +26,8 @@ stream_lag_entries = Gauge(f"{PREFIX}stream_lag_entries", "Entries not yet deliv
 stream_pending_entries = Gauge(f"{PREFIX}stream_pending_entries", "Entries delivered, not acknowledged", ["stage"])
 batch_frames = Histogram(f"{PREFIX}batch_frames", "Frames or messages per batch", ["stage"], buckets=SIZE_BUCKETS)
 frames_total = Counter(f"{PREFIX}frames_total", "Frames made", ["stage"])
-jobs_total = Counter(f"{PREFIX}jobs_total", "Jobs ended", ["outcome"])
 first_frame_seconds = Histogram(
     f"{PREFIX}first_frame_seconds", "Job accepted to first frame sent to a viewer", buckets=(*DURATION_BUCKETS, 10.24)
-)
-realtime_speed = Histogram(
-    f"{PREFIX}realtime_speed", "Seconds of speech per second of work, whole job", buckets=SPEED_BUCKETS
 )
 viewers = Gauge(f"{PREFIX}viewers", "Open event streams")
 build_info = Info(f"{PREFIX}build", "Version of the running code")
