@@ -7,6 +7,7 @@ computes with one thread; parallelism is the number of processes.
 import fcntl
 import itertools
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from shared.settings import Settings
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 READY_POLL_S = 0.2
+SCRATCH = "tmp"
 CELERY = ("-m", "celery", "-A", "gateway.tasks")
 
 
@@ -67,6 +69,8 @@ def running_stack(options: StackOptions, report: Callable[[str], None]) -> Itera
     workdir = options.workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     with _only_one(workdir):
+        shutil.rmtree(workdir / SCRATCH, ignore_errors=True)
+        (workdir / SCRATCH).mkdir()
         port = options.port or free_port(options.host)
         require_port(options.host, port)
         redis_port = free_port()
@@ -158,6 +162,7 @@ def _environment(workdir: Path, redis_url: str) -> dict[str, str]:
         "TH_REDIS_URL": redis_url,
         "TH_WORKER_NAME": "",  # one name for several processes would mix up their work
         "TH_ARTIFACTS_URL": os.environ.get("TH_ARTIFACTS_URL", str(workdir / "artifacts")),
+        "TMPDIR": str(workdir / SCRATCH),
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
     }
