@@ -72,7 +72,7 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port of the gateway (default TH_GATEWAY_PORT, 8000; 0: a free one)")
     parser.add_argument("--workdir", type=Path, default=Path("var/stack"), help="logs and data (default var/stack)")
     parser.add_argument("--renderers", type=int, default=0, help="renderer processes (default: cores - 1)")
-    parser.add_argument("--start-timeout", type=float, default=180.0, metavar="S", help="give up after S seconds")
+    parser.add_argument("--start-timeout", type=float, default=300.0, metavar="S", help="give up after S seconds")
     parser.set_defaults(run=_run_up)
 
 

@@ -48,7 +48,7 @@ class StackOptions:
     port: int = 8000
     n_renderers: int = 0
     redis_url: str = ""
-    start_timeout_s: float = 180.0
+    start_timeout_s: float = 300.0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tests.integration.video import facts
 
 pytestmark = [pytest.mark.stack, pytest.mark.redis, pytest.mark.slow]
 TALKINGHEAD = (sys.executable, "-m", "gateway.cli.main")
-START_AND_JOB_S = 240.0
+START_AND_JOB_S = 400.0
 
 
 def animate(*arguments: str) -> "subprocess.CompletedProcess[str]":
