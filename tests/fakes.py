@@ -147,9 +147,9 @@ def segment_bytes(folder: Path, job_id: str) -> bytes:
     return b"".join(path.read_bytes() for path in sorted((folder / job_id).glob("[0-9]" * 5)))
 
 
-def submit(store: JobStore, name: str, n_frames: int, seed: int = 1, created: float = 1.0) -> str:
+def submit(store: JobStore, name: str, n_frames: int, seed: int = 1, created: float = 1.0, shard: str = "0") -> str:
     """Create a job and plan it, as gateway and ingest do."""
-    job_id = f"0-{name}"
+    job_id = f"{shard}-{name}"
     store.create(job_id, JobOptions(seed=seed), "embedded", {"created": created, "portrait_file": "portrait.png"})
     assert store.begin_ingest(job_id)
     assert store.ready(job_id, n_frames, 1.0, f"digest-{name}")

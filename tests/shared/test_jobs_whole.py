@@ -80,3 +80,15 @@ def test_a_canceled_job_ends_for_its_viewer_and_its_workers(redis_url: str, stor
         assert state_of(store, job_id) is JobState.CANCELED
         eventually(lambda: all(backlog(store.client, stream)[1] == 0 for stream in store.streams("embedded")))
     assert store.unfinished_count("0") == 0
+
+
+def test_one_worker_serves_several_shards(redis_url: str, tmp_path: Path) -> None:
+    store = JobStore(redis_url, shards=("0", "1.0"))
+    jobs = [submit(store, "a", 140, seed=1, created=1.0), submit(store, "b", 140, seed=2, created=2.0, shard="1.0")]
+    with Crew(redis_url, tmp_path, shards="0,1.0") as crew:
+        eventually(lambda: all(state_of(store, job_id) is JobState.FINALIZING for job_id in jobs), 20.0)
+    assert crew.exit_statuses == [0] * 4
+    assert [record.id for record in store.list()] == jobs[::-1]
+    for seed, job_id in enumerate(jobs, start=1):
+        assert segment_bytes(tmp_path, job_id) == b"".join(expected_frames(job_id, seed, 140))
+    store.client.close()
