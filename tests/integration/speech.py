@@ -17,7 +17,8 @@ def samples(path: Path) -> NDArray[np.int16]:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         blocks = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
         blocks += resampler.resample(None)
-    return np.concatenate([block.to_ndarray()[0] for block in blocks]).astype(np.int16)
+    joined: NDArray[np.int16] = np.concatenate([block.to_ndarray()[0] for block in blocks]).astype(np.int16)
+    return joined
 
 
 def repeated(path: Path, duration_s: float) -> bytes:

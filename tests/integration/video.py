@@ -29,12 +29,12 @@ class Facts:
 
 def facts(mp4: bytes) -> Facts:
     """Read the facts; counts frames and sound by decoding all of them."""
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), mode="r") as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         times = [frame.time for frame in container.decode(video)]
         assert times == sorted(times), "frames are in order"
         container.seek(0)
-        n_samples = sum(frame.samples for frame in container.decode(audio))
+        n_samples = sum(int(frame.samples) for frame in container.decode(audio))
         rate = video.average_rate
         assert rate is not None
         return Facts(
@@ -53,14 +53,14 @@ def facts(mp4: bytes) -> Facts:
 
 def frames(mp4: bytes) -> Iterator[NDArray[np.uint8]]:
     """Decoded frames: (h, w, 3) uint8 RGB."""
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), mode="r") as container:
         for frame in container.decode(container.streams.video[0]):
-            yield frame.to_ndarray(format="rgb24")
+            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def frame_hashes(mp4: bytes) -> list[str]:
     """SHA-256 of every decoded frame (its YUV planes, before any conversion)."""
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), mode="r") as container:
         return [
             hashlib.sha256(frame.to_ndarray(format="yuv420p").tobytes()).hexdigest()
             for frame in container.decode(container.streams.video[0])
