@@ -31,7 +31,7 @@ from training.train_dit import averaged_model
 
 FloatArray = NDArray[np.float32]
 
-FAR_FROM_SPEECH_S = 0.2
+FAR_S = 0.2
 OPEN, CLOSED_SHARE_OF_P95 = 0.05, 0.15
 BLINK_CLOSED = 0.6
 
@@ -98,6 +98,7 @@ def measure(clips: Sequence[Clip]) -> dict[str, float]:
     quiet = [_is_far_from_speech(clip.utterance, len(clip.rows)) for clip in clips]
     c, c_target = np.concatenate(opened), np.concatenate(wanted)
     said, silent = np.concatenate(speech), np.concatenate(quiet)
+    elsewhere = np.concatenate([_is_far_from(clip.utterance, len(clip.rows), ("PP", "FF", "sil")) for clip in clips])
     p95 = float(np.quantile(c[said], 0.95))
     sliders = [sliders_from_exp(clip.rows[:, EXP]) for clip in clips]
     minutes = sum(len(clip.rows) for clip in clips) / FPS / 60
@@ -108,6 +109,8 @@ def measure(clips: Sequence[Clip]) -> dict[str, float]:
         "minutes": minutes,
         "closed_on_pbm": float(np.mean(closures)),
         "closed_on_pbm_target": float(np.mean(target_closures)),
+        "closed_elsewhere": float(np.mean(c[elsewhere] <= 0.005)),
+        "closed_elsewhere_target": float(np.mean(c_target[elsewhere] <= 0.005)),
         "opening_correlation": float(np.corrcoef(c, c_target)[0, 1]),
         "opening_speech_p50": float(np.quantile(c[said], 0.5)),
         "opening_speech_p95": p95,
@@ -156,12 +159,17 @@ def _is_speech(utterance: Utterance, n_frames: int) -> NDArray[np.bool_]:
 
 
 def _is_far_from_speech(utterance: Utterance, n_frames: int) -> NDArray[np.bool_]:
+    names = {name for segment in utterance.segments for name, _ in segment.targets} - {"sil"}
+    return _is_far_from(utterance, n_frames, tuple(names))
+
+
+def _is_far_from(utterance: Utterance, n_frames: int, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Frames at least 200 ms away from every segment of some visemes."""
     times = (np.arange(n_frames) + 0.5) / FPS
     out = np.ones(n_frames, bool)
     for segment in utterance.segments:
-        if segment.targets[0][0] != "sil":
-            near = (times >= segment.start_s - FAR_FROM_SPEECH_S) & (times < segment.end_s + FAR_FROM_SPEECH_S)
-            out &= ~near
+        if segment.targets[0][0] in names:
+            out &= (times < segment.start_s - FAR_S) | (times >= segment.end_s + FAR_S)
     return out
 
 
