@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import NoScriptError
 
 from shared.protocol import GROUP, VERSION, prefix
 from shared.settings import Settings
@@ -69,6 +70,7 @@ class Scripts:
 
     def __init__(self, client: "Redis", limits: Limits) -> None:
         self._limits = json.dumps({**asdict(limits), "group": GROUP, "version": VERSION})
+        self._client: Any = client
         self._scripts = {name: client.register_script(text) for name, text in sources().items()}
 
     def __call__(self, name: str, shard: str, *args: str | bytes | int | float, key: str = "") -> Any:
@@ -81,7 +83,13 @@ class Scripts:
             key: KEYS[1]; for scripts about a stream entry the stream.
         """
         start = prefix(shard)
-        return self._scripts[name](keys=[key or f"{start}jobs"], args=[start, self._limits, *args])
+        script = self._scripts[name]
+        words = (1, key or f"{start}jobs", start, self._limits, *args)
+        try:
+            return self._client.evalsha(script.sha, *words)
+        except NoScriptError:
+            # The server is new or was restarted. EVAL loads and runs in one step, whatever happens in between.
+            return self._client.eval(script.script, *words)
 
 
 def sources() -> dict[str, str]:

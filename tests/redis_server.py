@@ -11,6 +11,8 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared.redis_client import connect
+
 ROOT = Path(__file__).parents[1]
 START_S = 10.0
 
@@ -68,7 +70,7 @@ class RedisServer:
                 [self.binary, *words], stdout=log, stderr=log, env=_environment(self.binary)
             )
         deadline = time.monotonic() + START_S
-        with Redis.from_url(self.url) as client:
+        with connect(self.url, retries=0) as client:
             while not _answers(client):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(
