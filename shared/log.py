@@ -20,7 +20,12 @@ def configure_logging(level: str = "info", log_format: str = "auto", **bound: ob
     numeric = getattr(logging, level.upper(), logging.INFO)
     as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            # Without local variables: they hold audio and images.
+            exception_formatter=structlog.dev.plain_traceback
+        )
     )
     chain: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
