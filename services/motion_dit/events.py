@@ -62,7 +62,7 @@ def draw_events(
     n_frames = len(loudness)
     end = first_frame + n_frames
     if state.next_blink < 0:
-        state = replace(state, next_blink=first_frame + int(rng.integers(FPS // 2, 3 * FPS)))
+        state = replace(state, next_blink=first_frame + int(rng.integers(FPS, 4 * FPS)))
     blinks, next_blink = _draw_blinks(state, end, first_frame + _pause_starts(loudness), rng)
     gaze, state = _draw_glances(state, first_frame, n_frames, rng)
     tracks = np.zeros((n_frames, EVENT_SIZE), np.float32)
