@@ -69,7 +69,7 @@ def _run(store: JobStore, handler: MotionHandler, desk: Desk, job_ids: list[str]
     rows: dict[str, dict[int, FloatArray]] = {job_id: {} for job_id in job_ids}
     for task in desk.take(Stage.PORTRAIT):
         store.commit_portrait(task, b"appearance")
-    for _ in range(12):
+    for _ in range(30):
         for task in desk.take(Stage.ENCODE):
             store.commit_encode(task, _features(task.unit.index))
         motion = desk.take(Stage.MOTION)
@@ -79,6 +79,9 @@ def _run(store: JobStore, handler: MotionHandler, desk: Desk, job_ids: list[str]
             assert isinstance(task.payload, RenderPayload)
             assert task.payload.reference is None
             rows[task.job_id][task.unit.index] = task.payload.motion
+            store.commit_slice(task, [b"jpeg"] * task.payload.n_slice_frames)
+        for task in desk.take(Stage.MUX):
+            store.commit_mux(task)
     return {job_id: np.concatenate([parts[first] for first in sorted(parts)]) for job_id, parts in rows.items()}
 
 
