@@ -2,7 +2,8 @@
 
 Expected limit: the CPU; drawing and compressing frames is most of it, and one renderer draws about 60 frames per second
 on one core. The whole product runs as its own supervisor starts it, with production settings. Regimes: *saturated* (a
-viewer that takes every frame as it comes) and *paced* (one that takes a frame every 40 ms, as a player does).
+viewer that takes every frame as it comes), *new_portrait* (the same, with a portrait that has to be prepared first) and
+*paced* (a viewer that takes a frame every 40 ms, as a player does).
 
     python -m tests.benchmarks.bench_job [--jobs 8] [--speech FILE] [--url URL]
 
@@ -27,7 +28,7 @@ import psutil
 from shared.timeline import FPS
 from tests.benchmarks.environment import environment_facts
 from tests.benchmarks.stages import stage_report
-from tests.integration.stack import SPEECH, Stack, running_stack
+from tests.integration.stack import SPEECH, Stack, running_stack, unseen_portrait
 from tests.integration.viewer import Viewer
 
 SEED = 1
@@ -68,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(stack: Stack, speech: Path, n_jobs: int) -> dict[str, object]:
-    """Measure both regimes on a warm stack and describe them."""
+    """Measure all regimes on a warm stack and describe them."""
     expected = job_hashes(stack, speech)
     report: dict[str, object] = {}
-    for regime in ("saturated", "paced"):
+    for regime in ("saturated", "new_portrait", "paced"):
         cpu_before, since_s = cpu_seconds(stack), time.time()
-        runs = [run(stack, speech, expected, is_paced=regime == "paced") for _ in range(n_jobs)]
+        runs = [run(stack, speech, expected, regime) for _ in range(n_jobs)]
         cpu_after = cpu_seconds(stack)
         seconds = len(expected) / FPS * n_jobs
         used = {name: round((cpu_after[name] - cpu_before.get(name, 0.0)) / seconds, 4) for name in cpu_after}
@@ -86,11 +87,11 @@ def measure(stack: Stack, speech: Path, n_jobs: int) -> dict[str, object]:
     return {**report, "jobs": n_jobs, "frames": len(expected), "seconds": len(expected) / FPS, **environment_facts()}
 
 
-def run(stack: Stack, speech: Path, expected: list[str], *, is_paced: bool) -> Measured:
+def run(stack: Stack, speech: Path, expected: list[str], regime: str) -> Measured:
     """Run one job to its end and check its frames."""
-    job_id = stack.submit(speech, seed=SEED)
+    job_id = stack.submit(speech, unseen_portrait() if regime == "new_portrait" else None, seed=SEED)
     accepted_s = accepted_at(stack, job_id)
-    with Viewer(stack.url, job_id, is_paced=is_paced) as viewer:
+    with Viewer(stack.url, job_id, is_paced=regime == "paced") as viewer:
         done_s = wait_done(stack, job_id) - accepted_s
         viewer.wait_end()
     if viewer.hashes != expected:

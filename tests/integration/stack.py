@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,9 +94,10 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         until(lambda: self.pid(name) != pid, START_S, f"a new {name} in place of {pid}")
 
-    def submit(self, speech: Path = SPEECH_SHORT, **options: object) -> str:
-        """Create a job over the sample portrait and return its id."""
-        response = self.post(speech.name, speech.read_bytes(), PORTRAIT.name, PORTRAIT.read_bytes(), **options)
+    def submit(self, speech: Path = SPEECH_SHORT, portrait: bytes | None = None, **options: object) -> str:
+        """Create a job, over the sample portrait unless another is given, and return its id."""
+        picture = PORTRAIT.read_bytes() if portrait is None else portrait
+        response = self.post(speech.name, speech.read_bytes(), PORTRAIT.name, picture, **options)
         assert response.status_code == 202, response.text
         job = response.json()
         assert response.headers["location"].endswith(f"/v1/jobs/{job['id']}")
@@ -156,6 +158,11 @@ class Stack:
     def _require_alive(self) -> None:
         code = self._supervisor.poll()
         assert code is None, f"the supervisor ended with {code}: {_tail(self.workdir / 'supervisor.log')}"
+
+
+def unseen_portrait() -> bytes:
+    """The sample portrait as a file that no stack has seen: bytes after the end of a JPEG change no pixel."""
+    return PORTRAIT.read_bytes() + uuid.uuid4().bytes
 
 
 @contextmanager
