@@ -45,7 +45,7 @@ class Run:
 
 def run_job(stack: Stack, **options: object) -> Run:
     """Submit the sample speech, watch it to its end, fetch the video."""
-    job_id = stack.submit(SPEECH, **options)
+    job_id = stack.submit(SPEECH, None, **options)
     started_s = time.monotonic()
     with MotionTap(stack.redis_url, job_id) as tap, Viewer(stack.url, job_id, keep_jpegs=True) as viewer:
         end = viewer.wait_end()
