@@ -13,12 +13,12 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shared.errors import LimitExceeded, UnsupportedMedia
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "MPO": "jpg"}
-READERS = ("JPEG", "PNG", "WEBP", "MPO")
+READERS = ("JPEG", "PNG", "WEBP")  # a camera's MPO is opened as JPEG
 MIN_SIDE_PX = 64
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 40_000_000
@@ -102,6 +102,8 @@ def _readable() -> Iterator[None]:
             yield
     except Image.DecompressionBombError as error:
         raise LimitExceeded(f"the portrait is too large: {error}") from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedMedia("the portrait is not an image that can be read; expected jpg, png or webp.") from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise UnsupportedMedia(
             f"the portrait cannot be read ({error}); expected an undamaged jpg, png or webp image."

@@ -115,8 +115,15 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     ],
 )
 def test_corrupt_or_foreign_headers(data: bytes) -> None:
-    with pytest.raises(UnsupportedMedia):
+    with pytest.raises(UnsupportedMedia, match=r"not an image that can be read|expected an undamaged") as caught:
         probe_portrait(io.BytesIO(data))
+    assert "<" not in caught.value.message, "no internals of the reader"
+
+
+def test_a_camera_file_with_several_pictures_gives_the_first() -> None:
+    data = encoded(picture(), "MPO", save_all=True, append_images=[picture().rotate(180)])
+    assert probe_portrait(io.BytesIO(data)).extension == "jpg"
+    assert is_close(decode_portrait(data)[40, 20], (255, 0, 0))
 
 
 def test_a_damaged_body_is_found_when_decoding() -> None:
