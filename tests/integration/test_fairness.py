@@ -33,7 +33,7 @@ def test_equal_jobs_advance_equally(ready_stack: Stack) -> None:
 
 
 def test_short_job_does_not_wait_for_a_long_one(ready_stack: Stack) -> None:
-    ratios = []
+    ratios: list[float] = []
     while len(ratios) < ATTEMPTS and min(ratios, default=MOST_SLOWDOWN + 1) > MOST_SLOWDOWN:
         ratios.append(slowdown_beside_a_long_job(ready_stack))
     assert min(ratios) <= MOST_SLOWDOWN
