@@ -76,7 +76,7 @@ def open_services(settings: GatewaySettings) -> Services:
     redis.connection_pool.max_connections = settings.gateway_max_viewers + SPARE_CONNECTIONS
     return Services(
         settings=settings,
-        bundle=load_bundle(settings.bundle),
+        bundle=load_bundle(settings.bundle, settings.bundle_file),
         jobs=_impatient_store(settings),
         redis=redis,
         artifacts=artifacts,

@@ -32,6 +32,7 @@ class ControlContext:
     records: Records
     max_audio_s: float
     max_tries: int
+    bundle_file: str = ""
 
 
 def ingest_job(context: ControlContext, job_id: str) -> None:
@@ -49,7 +50,7 @@ def ingest_job(context: ControlContext, job_id: str) -> None:
         context.artifacts.local(artifact_path(job_id, manifest.audio_file)) as path,
     ):
         speech = decode_speech(path, context.max_audio_s)
-    level, bundle = measure_level(speech), load_bundle(manifest.bundle)
+    level, bundle = measure_level(speech), load_bundle(manifest.bundle, context.bundle_file)
     context.artifacts.write(artifact_path(job_id, SPEECH), speech.astype("<i2").tobytes())
     n_frames = frame_count(len(speech))
     digest = portrait_digest(context.artifacts, manifest, bundle)

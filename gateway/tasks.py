@@ -143,6 +143,7 @@ def _opened(_pid: int) -> ControlContext:
         records=Records(artifacts),
         max_audio_s=settings.gateway_max_audio_s,
         max_tries=settings.max_tries,
+        bundle_file=settings.bundle_file,
     )
 
 

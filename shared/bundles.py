@@ -1,6 +1,14 @@
-"""Model bundles: an audio encoder, a motion model and a renderer that fit together, and what differs between them."""
+"""Model bundles: an audio encoder, a motion model and a renderer that fit together, and what differs between them.
 
+The shipped ones are listed here; operators add their own in a JSON file (``TH_BUNDLE_FILE``) of the form
+``{"NAME": {"version": "1", "context": 10, "hop": 65, "margin": 10, "hidden_size": 768, "receptive_field": 400,
+"relative_motion": true}}``.
+"""
+
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from shared.errors import ConfigurationError
 from shared.timeline import Geometry
@@ -46,15 +54,49 @@ BUNDLES = {
 }
 
 
-def load_bundle(name: str) -> Bundle:
+def load_bundle(name: str, file: str = "") -> Bundle:
     """Look a bundle up.
 
+    Args:
+        name: of the bundle.
+        file: path of a JSON file with further bundles; empty for none.
+
     Raises:
-        ConfigurationError: no such bundle.
+        ConfigurationError: no such bundle, or the file cannot be read.
     """
+    bundles = {**BUNDLES, **(_read_bundles(Path(file)) if file else {})}
     try:
-        return BUNDLES[name]
+        return bundles[name]
     except KeyError as error:
         raise ConfigurationError(
-            f"unknown bundle {name!r}; known are {sorted(BUNDLES)}. Set TH_BUNDLE to one of them."
+            f"unknown bundle {name!r}; known are {sorted(bundles)}. Set TH_BUNDLE to one of them, or define it in the "
+            "file that TH_BUNDLE_FILE names."
         ) from error
+
+
+def _read_bundles(path: Path) -> dict[str, Bundle]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {name: _bundle(name, facts) for name, facts in document.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigurationError(
+            f"TH_BUNDLE_FILE {path} cannot be read ({type(error).__name__}: {error}); expected a JSON object of "
+            "bundles with version, context, hop, margin, hidden_size, receptive_field and relative_motion."
+        ) from error
+
+
+def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
+    counts = {key: facts[key] for key in ("context", "hop", "margin", "hidden_size", "receptive_field")}
+    for key, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < (0 if key == "margin" else 1):
+            raise ValueError(f"{key} of bundle {name!r} is {value!r}; expected a positive integer")
+    if not isinstance(facts["relative_motion"], bool):
+        raise ValueError(f"relative_motion of bundle {name!r} is {facts['relative_motion']!r}; expected true or false")
+    return Bundle(
+        name=name,
+        version=str(facts["version"]),
+        geometry=Geometry(counts["context"], counts["hop"], counts["margin"]),
+        hidden_size=counts["hidden_size"],
+        receptive_field=counts["receptive_field"],
+        relative_motion=facts["relative_motion"],
+    )

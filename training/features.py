@@ -140,7 +140,9 @@ def load_windows(path: Path) -> Windows:
 
 
 def encoder_of(run: Path) -> tuple[Encode, int]:
-    """The encoder as last saved by its training, and its receptive field."""
+    """The encoder as last saved by its training, or any that transformers saved; and its receptive field."""
+    if (run / "config.json").exists():
+        return _saved_encoder(run)
     from services.audio_encoder.frontend import receptive_field
     from training.train_encoder import CONFIG, load_run
 
@@ -153,6 +155,17 @@ def encoder_of(run: Path) -> tuple[Encode, int]:
         return hidden
 
     return encode, receptive_field(config["conv_kernel"], config["conv_stride"])
+
+
+def _saved_encoder(folder: Path) -> tuple[Encode, int]:
+    from services.audio_encoder.model import load_encoder
+
+    encoder = load_encoder(folder)
+
+    def encode(waves: FloatArray) -> FloatArray:
+        return np.stack([encoder.hidden(wave) for wave in waves])
+
+    return encode, encoder.receptive_field
 
 
 def _augmented(waves: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
@@ -177,7 +190,9 @@ def main() -> None:
     """Compute all phases of the training split and one of the held-out split."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=Path(".cache/corpus"))
-    parser.add_argument("--encoder", type=Path, default=Path(".cache/encoder"))
+    parser.add_argument(
+        "--encoder", type=Path, default=Path(".cache/encoder"), help="run of train_encoder, or folder with config.json"
+    )
     parser.add_argument("--out", type=Path, default=Path(".cache/motion"))
     parser.add_argument("--phases", type=int, default=2)
     parser.add_argument("--stride", type=int, default=1, help="use every n-th training utterance")

@@ -53,7 +53,7 @@ class AudioEncoder:
         n_expected = self.span_samples(geometry)
         if wave.shape != (n_expected,):
             raise ShapeError(f"sound of shape {wave.shape}, expected ({n_expected},); cut it with encoder_span")
-        hidden = self._hidden(wave * np.float32(gain * self._input_gain))  # (2 frames, H)
+        hidden = self.hidden(wave * np.float32(gain))  # (2 frames, H)
         if not np.isfinite(hidden).all():
             raise NonFiniteOutput("the audio encoder produced NaN or infinity; check the gain and the weights")
         frames = hidden.reshape(-1, FEATURES_PER_FRAME, self.hidden_size).mean(axis=1)
@@ -62,9 +62,11 @@ class AudioEncoder:
         rows = np.concatenate([frames, loud[:, None]], axis=1, dtype=np.float32)
         return rows[geometry.margin : geometry.margin + geometry.length]
 
-    def _hidden(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def hidden(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Hidden states of a sound at the job's gain: (samples,) to (2 per frame, hidden_size), both float32."""
         with torch.inference_mode():
-            output = self._model(torch.from_numpy(wave)[None]).last_hidden_state
+            scaled = torch.from_numpy(wave * np.float32(self._input_gain))
+            output = self._model(scaled[None]).last_hidden_state
         hidden: NDArray[np.float32] = output[0].numpy()
         return hidden
 

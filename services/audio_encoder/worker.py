@@ -89,7 +89,7 @@ def main() -> int:
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
     torch.set_num_threads(settings.threads)
     try:
-        bundle = load_bundle(settings.bundle)
+        bundle = load_bundle(settings.bundle, settings.bundle_file)
         encoder = load_for_bundle(settings, bundle)
     except (WeightsMismatch, ConfigurationError) as error:
         log.error("worker.refused", error=error.message)

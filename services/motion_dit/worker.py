@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
 import torch
 from pydantic import Field
 
@@ -22,7 +23,9 @@ from shared.log import configure_logging
 from shared.protocol import MotionPayload, Stage
 from shared.settings import Settings
 from shared.timeline import window_at
-from shared.worker import Task, serve
+from shared.worker import REFUSED, Task, serve
+
+log = structlog.get_logger(__name__)
 
 
 class MotionSettings(Settings):
@@ -113,9 +116,14 @@ def main() -> int:
     settings = MotionSettings()
     configure_logging(settings.log_level, settings.log_format, kind="motion_dit")
     torch.set_num_threads(settings.threads)
-    bundle = load_bundle(settings.bundle)
+    try:
+        bundle = load_bundle(settings.bundle, settings.bundle_file)
+        generator = load_generator(settings, bundle)
+    except (WeightsMismatch, ConfigurationError) as error:
+        log.error("worker.refused", error=error.message)
+        return REFUSED
     store = JobStore.from_settings(settings)
-    handler = MotionHandler(load_generator(settings, bundle), store, bundle, settings.motion_max_batch)
+    handler = MotionHandler(generator, store, bundle, settings.motion_max_batch)
     return serve(handler, store, settings, "motion_dit")
 
 

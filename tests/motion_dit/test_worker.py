@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.motion_dit.checkpoint import save_checkpoint
 from services.motion_dit.generator import MotionGenerator
-from services.motion_dit.worker import MotionHandler, MotionSettings, load_generator
+from services.motion_dit.worker import MotionHandler, MotionSettings, load_generator, main
 from shared.bundles import Bundle, load_bundle
 from shared.errors import BadMessage, WeightsMismatch
 from shared.jobs import JobStore
@@ -135,3 +135,11 @@ def test_a_checkpoint_of_another_bundle_is_refused(tmp_path: Path) -> None:
     assert load_generator(settings, BUNDLE).context == SMALL.context
     with pytest.raises(WeightsMismatch, match="features"):
         load_generator(settings, load_bundle("embedded"))
+
+
+@pytest.mark.parametrize(("name", "value"), [("TH_BUNDLE", "nope"), ("TH_MOTION_WEIGHTS", "nowhere.safetensors")])
+def test_a_worker_with_a_wrong_bundle_or_no_weights_refuses_to_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main() == 2

@@ -1,5 +1,8 @@
 """Settings: read once, frozen, passwords masked, misspelt names found."""
 
+import json
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -34,6 +37,43 @@ def test_misspelt_variables_are_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TH_REDIS_ULR", "x")
     assert "TH_REDIS_ULR" in unknown_variables(Settings)
     assert "TH_REDIS_URL" not in unknown_variables(Settings)
+
+
+BUNDLE = {
+    "version": "1",
+    "context": 10,
+    "hop": 65,
+    "margin": 10,
+    "hidden_size": 768,
+    "receptive_field": 400,
+    "relative_motion": True,
+}
+
+
+def test_a_bundle_of_ones_own_is_defined_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "bundles.json"
+    file.write_text(json.dumps({"base": BUNDLE}))
+    bundle = load_bundle("base", str(file))
+    assert (bundle.feature_size, bundle.receptive_field, bundle.geometry.length) == (769, 400, 75)
+    assert load_bundle("embedded", str(file)).hidden_size == 192
+    with pytest.raises(ConfigurationError, match="'base', 'embedded'"):
+        load_bundle("nope", str(file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"base": {}}', json.dumps({"base": BUNDLE | {"hop": 0}}), json.dumps({"b": BUNDLE | {"hop": "65"}})],
+)
+def test_a_broken_bundle_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "bundles.json"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match="TH_BUNDLE_FILE"):
+        load_bundle("embedded", str(file))
+
+
+def test_a_missing_bundle_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="TH_BUNDLE_FILE"):
+        load_bundle("embedded", str(tmp_path / "none.json"))
 
 
 def test_unknown_bundle_names_the_known_ones() -> None:
