@@ -1,11 +1,11 @@
 """How fast is a whole job on this machine, and where does the time go?
 
-Expected limit: the CPU; drawing and compressing frames is most of it, and one renderer draws about 60 frames per second
-on one core. The whole product runs as its own supervisor starts it, with production settings. Regimes: *saturated* (a
-viewer that takes every frame as it comes), *new_portrait* (the same, with a portrait that has to be prepared first) and
-*paced* (a viewer that takes a frame every 40 ms, as a player does).
+Expected limit: the CPU; drawing and compressing frames is most of it. The whole product runs as its own supervisor
+starts it, with production settings. Regimes: *saturated* (a viewer that takes every frame as it comes), *new_portrait*
+(the same, with a portrait that has to be prepared first) and *paced* (a viewer that takes a frame every 40 ms, as a
+player does).
 
-    python -m tests.benchmarks.bench_job [--jobs 8] [--speech FILE] [--url URL]
+    python -m tests.benchmarks.bench_job [--jobs 6] [--speech FILE] [--url URL]
 
 Seed and inputs are fixed; the stack is warmed with one job; every job's frames are checked to be complete and equal.
 The last line of stdout is one JSON object.
