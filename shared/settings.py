@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     artifacts_url: str = Field("./var/artifacts", description="folder or fsspec URL of uploads and results")
     bundle: str = Field("embedded", description="default model bundle")
     bundle_file: str = Field("", description="JSON file that defines further bundles; empty: none")
+    weights_dir: str = Field("", description="folder of pulled bundles; empty: ~/.cache/talkinghead/weights")
     threads: int = Field(1, ge=1, description="threads of torch, OMP and OpenCV per process")
     shards: str = Field("0", description="comma-separated shard tags")
     max_running_jobs: int = Field(4, ge=1, description="running jobs per shard; others wait")
