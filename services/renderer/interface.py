@@ -1,109 +1,130 @@
-"""What a portrait yields once, and its bytes.
+"""What any renderer is: the four stages of a batch of frames, and the life of a portrait.
 
-An `Appearance` holds only what cannot be derived: everything else (fields, masks, teeth, eye tables) is a deterministic
-function of it and is built where it is needed. Knows nothing of how it is made or drawn.
+The worker and the executor know this and no particular renderer. Every stage of a batch only queues work where there is
+a device to queue it on; `Renderer.finish` alone waits. Knows nothing of queues, threads or JPEG.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.codec import pack, unpack
-from shared.errors import BadMessage, ShapeError, VersionMismatch
+from shared.errors import ModelError
 from shared.protocol import Output
 
-VERSION = 1
-CROP_PX = 512
-PERSON_PX = 128
-N_LANDMARKS = 478
 
+class Appearance(Protocol):
+    """A prepared portrait: only what cannot be derived, so that it can travel as bytes."""
 
-@dataclass(frozen=True)
-class Appearance:
-    """A prepared portrait.
-
-    Attributes:
-        texture: (512, 512, 3) uint8 RGB, the upright crop around the face.
-        crop: (2, 3) float64 affine, pixels of the photo -> pixels of the crop.
-        landmarks: (478, 3) float32 in crop pixels: x right, y down, z away from the camera.
-        person: (128, 128) uint8, 255 where a person is.
-        photo: (h, w, 3) uint8 RGB that frames are pasted back into, or None for square output.
-        warnings: what the user should know, in words.
-    """
-
-    texture: NDArray[np.uint8]
-    crop: NDArray[np.float64]
-    landmarks: NDArray[np.float32]
-    person: NDArray[np.uint8]
-    photo: NDArray[np.uint8] | None = None
-    warnings: tuple[str, ...] = ()
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, in words."""
 
     @property
     def output(self) -> Output:
-        """Which kind of frames this appearance is drawn as."""
-        return "square" if self.photo is None else "full"
+        """Which kind of frames it is drawn as."""
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
         """Shape of a drawn frame: (h, w, 3)."""
-        drawn = self.texture if self.photo is None else self.photo
-        return drawn.shape[0], drawn.shape[1], 3
 
     def to_bytes(self) -> bytes:
-        """Encode for another process."""
-        return pack(
-            {
-                "v": VERSION,
-                "texture": self.texture,
-                "crop": self.crop,
-                "landmarks": self.landmarks,
-                "person": self.person,
-                "photo": self.photo,
-                "warnings": list(self.warnings),
-            }
-        )
+        """Encode for another process; `Renderer.load` is the way back."""
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Appearance":
-        """Decode what `to_bytes` made; arrays are read-only views into ``data``.
+
+class Subject(Protocol):
+    """One portrait ready to be drawn: everything that does not change from frame to frame, where it is needed."""
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Shape of a drawn frame: (h, w, 3)."""
+
+
+AppearanceT = TypeVar("AppearanceT", bound=Appearance)
+SubjectT = TypeVar("SubjectT", bound=Subject)
+
+
+@dataclass(frozen=True)
+class FrameBatch(Generic[SubjectT]):
+    """Frames to be computed at once; they may belong to several portraits and jobs.
+
+    Attributes:
+        subjects: one per frame.
+        motion: (N, 70) float32 rows, one per frame.
+        references: per frame the (70,) row that shows the portrait itself (absolute motion), or None (relative rows).
+    """
+
+    subjects: tuple[SubjectT, ...]
+    motion: NDArray[np.float32]
+    references: tuple[NDArray[np.float32] | None, ...]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.subjects)
+
+
+# A frame (h, w, 3) uint8 RGB, or in its place why it cannot be shown.
+Drawn = NDArray[np.uint8] | ModelError
+
+
+class Renderer(Protocol[AppearanceT, SubjectT]):
+    """Portraits to subjects, batches of frames to pixels.
+
+    A batch passes `upload`, `compute`, `download` and `finish` once each, in this order; several batches are under way
+    at once. The first three are called by one thread, `finish` by another, in the order of the batches. When one of
+    them raises, the batch is lost and what it held (a slot of a ring) has been given back.
+    """
+
+    @property
+    def max_batch_frames(self) -> int:
+        """Frames worth computing at once."""
+
+    def warm_up(self) -> None:
+        """Run every shape once: kernels are chosen, graphs captured, models loaded.
 
         Raises:
-            BadMessage: not an appearance.
-            VersionMismatch: made by another version.
-            ShapeError: an array of the wrong shape or dtype.
+            WeightsMismatch: the weights cannot be used.
         """
-        fields = unpack(data)
-        if not isinstance(fields, dict) or "v" not in fields:
-            raise BadMessage(f"{len(data)} bytes that are not an appearance")
-        if fields["v"] != VERSION:
-            raise VersionMismatch(
-                f"appearance of version {fields['v']}; expected {VERSION}. Prepare the portrait again."
-            )
-        missing = {"texture", "crop", "landmarks", "person", "photo", "warnings"} - fields.keys()
-        if missing:
-            raise BadMessage(f"appearance without {sorted(missing)}")
-        photo = fields["photo"]
-        return cls(
-            texture=_array(fields["texture"], np.uint8, (CROP_PX, CROP_PX, 3)),
-            crop=_array(fields["crop"], np.float64, (2, 3)),
-            landmarks=_array(fields["landmarks"], np.float32, (N_LANDMARKS, 3)),
-            person=_array(fields["person"], np.uint8, (PERSON_PX, PERSON_PX)),
-            photo=None if photo is None else _array(photo, np.uint8, (-1, -1, 3)),
-            warnings=tuple(str(text) for text in fields["warnings"]),
-        )
 
+    def prepare(self, portrait: NDArray[np.uint8], output: Output) -> AppearanceT:
+        """Make everything a portrait yields once.
 
-def _array(value: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-    fits = (
-        isinstance(value, np.ndarray)
-        and value.dtype == np.dtype(dtype)
-        and value.ndim == len(shape)
-        and all(want in (-1, have) for want, have in zip(shape, value.shape, strict=True))
-    )
-    if not fits:
-        seen = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise ShapeError(f"appearance field is {seen}; expected {np.dtype(dtype)} {shape}")
-    array: NDArray[Any] = value
-    return array
+        Args:
+            portrait: (H, W, 3) uint8 RGB, upright.
+            output: "square" for the crop, "full" for frames pasted back into the photo.
+
+        Raises:
+            NoFaceFound: there is no face in it.
+        """
+
+    def load(self, data: bytes) -> AppearanceT:
+        """Decode what `Appearance.to_bytes` made.
+
+        Raises:
+            ProtocolError: not an appearance of this renderer and version.
+        """
+
+    def build(self, appearance: AppearanceT) -> SubjectT:
+        """Put a portrait where frames are computed; kept by the worker for as long as it is used."""
+
+    def upload(self, batch: FrameBatch[SubjectT]) -> Any:
+        """Turn motion into what the networks take and queue its way to the device.
+
+        Raises:
+            ShapeError: motion of another shape or dtype.
+            NonFiniteOutput: NaN or infinity in the motion.
+        """
+
+    def compute(self, uploaded: Any) -> Any:
+        """Queue the computation of what `upload` returned; never waits for the device."""
+
+    def download(self, computed: Any) -> Any:
+        """Queue the way back of what `compute` returned; waits only while every host buffer is in use."""
+
+    def finish(self, downloaded: Any) -> Sequence[Drawn]:
+        """Wait for what `download` returned: one frame, or its error, per frame of the batch.
+
+        The frames belong to the caller: host buffers have been given back when this returns.
+        """

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from services.renderer.drawn_face import draw_face
+from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet
-from services.renderer.interface import Appearance
 from shared.artifacts import ArtifactStore, open_store
 from shared.errors import BadMessage, NoFaceFound, ShapeError
 from shared.jobs import JobStore

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from services.renderer.drawn_face import draw_face
+from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet
-from services.renderer.interface import Appearance
 from shared.media.portrait import decode_portrait
 
 PORTRAIT = Path(__file__).parents[1] / "data" / "portrait.jpg"

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from services.renderer.embedded import detect
+from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.controls import controls_of
 from services.renderer.embedded.renderer import Puppet, render
-from services.renderer.interface import Appearance
 from shared.motion import EXP, lip_opening, neutral_rows
 from tests.renderer.motion_rows import rows, talking
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from services.renderer.drawn_face import draw_face
+from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.renderer import Puppet
-from services.renderer.interface import Appearance
 from services.renderer.worker import RenderHandler, encode_jpeg
 from shared.artifacts import open_store
 from shared.errors import BadMessage

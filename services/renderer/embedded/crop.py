@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from services.renderer.embedded.appearance import CROP_PX
 from services.renderer.embedded.geometry import Bytes, Floats
 from services.renderer.embedded.topology import N_MESH
-from services.renderer.interface import CROP_PX
 
 SIDE = 2.3  # of the longer side of the face's box
 UP = 0.125  # of the side: how far the crop's centre lies above the face's

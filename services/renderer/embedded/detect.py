@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from services.renderer.embedded.appearance import N_LANDMARKS, PERSON_PX
 from services.renderer.embedded.geometry import Bytes, Floats
-from services.renderer.interface import N_LANDMARKS, PERSON_PX
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 

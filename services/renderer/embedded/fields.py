@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.renderer.embedded import topology as at
+from services.renderer.embedded.appearance import CROP_PX
 from services.renderer.embedded.expression import MouthPlaces, landmark_fields, mouth_places
 from services.renderer.embedded.geometry import GRID, Face, Floats, nodes
 from services.renderer.embedded.lip_line import LipLine
 from services.renderer.embedded.rbf import fit_and_evaluate
-from services.renderer.interface import CROP_PX
 
 SMOOTHING = 0.5
 CONTINUED = (0.12, 0.28, 0.50)  # of the mouth width: where a lip's motion is repeated across the line

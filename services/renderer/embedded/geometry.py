@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.renderer.embedded import topology as at
-from services.renderer.interface import CROP_PX
+from services.renderer.embedded.appearance import CROP_PX
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]

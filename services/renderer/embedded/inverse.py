@@ -7,8 +7,8 @@ A frame shows at p the texture at s with s + D(s) = p. The plain iteration oscil
 import cv2
 import numpy as np
 
+from services.renderer.embedded.appearance import CROP_PX
 from services.renderer.embedded.geometry import GRID, STRIDE, Floats
-from services.renderer.interface import CROP_PX
 
 RELAXATION = (1.0, 1.0, 0.7, 0.7, 0.6)
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from services.renderer.embedded import topology as at
+from services.renderer.embedded.appearance import CROP_PX
 from services.renderer.embedded.geometry import Bytes, Face, Floats, blur
-from services.renderer.interface import CROP_PX
 
 CLOSED_GAP = 0.055  # of the mouth width, landmarks 13-14
 SEARCH = 0.05  # of the mouth width, up and down

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from services.renderer.embedded.appearance import CROP_PX
 from services.renderer.embedded.controls import FIELD_INDEX, Controls
 from services.renderer.embedded.geometry import GRID, STRIDE, Bytes, Face, Floats, smoothstep
 from services.renderer.embedded.lip_line import LipLine
 from services.renderer.embedded.mouth_paint import SCALE, Interior, paint_interior
 from services.renderer.embedded.pose import Pose
-from services.renderer.interface import CROP_PX
 
 BESIDE, ABOVE, BELOW = 0.35, 0.34, 0.78  # of the mouth width, around the lips
 EDGE_PX = 1.3

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from services.renderer.embedded import topology as at
+from services.renderer.embedded.appearance import CROP_PX
 from services.renderer.embedded.controls import Controls
 from services.renderer.embedded.geometry import (
     GRID,
@@ -25,7 +26,6 @@ from services.renderer.embedded.geometry import (
     to_grid,
 )
 from services.renderer.embedded.rbf import fit_and_evaluate
-from services.renderer.interface import CROP_PX
 
 DEPTH_STEP = 2  # the depth map is blurred, so every other node will do
 BORDER_PX = 56.0

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from services.renderer.embedded import crop as cropping
 from services.renderer.embedded import detect
+from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.geometry import Bytes, Floats
-from services.renderer.interface import Appearance
 from shared.errors import NoFaceFound, ShapeError
 from shared.protocol import Output
 

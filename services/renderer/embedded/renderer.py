@@ -5,12 +5,15 @@ inverted by fixed point on a coarse grid, in two layers split along the lips. Dr
 and motion row: any stretch of frames can be drawn anywhere, twice, bit-identical.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from services.renderer.drawn_face import draw_face
+from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.controls import Controls, controls_of
 from services.renderer.embedded.eyes import build_eyes, draw_eyes
 from services.renderer.embedded.fields import Layers
@@ -18,13 +21,19 @@ from services.renderer.embedded.geometry import GRID, STRIDE, Bytes, Face, Float
 from services.renderer.embedded.inverse import Grid
 from services.renderer.embedded.lip_line import LipLine, find_lip_line
 from services.renderer.embedded.mouth import Box, Mouth
+from services.renderer.embedded.paste_back import PasteBack
 from services.renderer.embedded.pose import build_pose
-from services.renderer.interface import Appearance
-from services.renderer.paste_back import PasteBack
+from services.renderer.embedded.prepare import prepare
+from services.renderer.interface import Drawn, FrameBatch
+from shared.errors import NoFaceFound
+from shared.motion import neutral_rows
+from shared.protocol import Output
 
 BLEND_PX = 10.0
 BLEND_WIDENS = 0.9  # px per px beyond the mouth corners
 BLEND_MAX_PX = 40.0
+
+log = structlog.get_logger()
 
 
 class Puppet:
@@ -98,6 +107,56 @@ class Puppet:
         fine = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)[STRIDE:-STRIDE, STRIDE:-STRIDE]
         sampling: Floats = fine + self._grid.pixels[box.pixels]
         return sampling
+
+
+class EmbeddedRenderer:
+    """The weight-free warp behind the renderers' interface: frames are drawn one by one, in `compute`, on the CPU."""
+
+    max_batch_frames = 1
+
+    def warm_up(self) -> None:
+        """Load MediaPipe's models and draw real shapes once."""
+        try:
+            appearance = prepare(draw_face(), "square")
+        except NoFaceFound:
+            log.warning("warm_up.no_face")
+            return
+        moving = neutral_rows(3)
+        moving[:, 3 * 19 + 1] = 0.05
+        moving[:, 68] = 2.0
+        moving[:, 3 * 11 + 1] = 0.01
+        render(Puppet(appearance), moving)
+
+    def prepare(self, portrait: Bytes, output: Output) -> Appearance:
+        """See `services.renderer.embedded.prepare.prepare`."""
+        return prepare(portrait, output)
+
+    def load(self, data: bytes) -> Appearance:
+        """See `Appearance.from_bytes`."""
+        return Appearance.from_bytes(data)
+
+    def build(self, appearance: Appearance) -> Puppet:
+        """Measure the face and make its fields."""
+        return Puppet(appearance)
+
+    def upload(self, batch: FrameBatch[Puppet]) -> FrameBatch[Puppet]:
+        """Nothing has to go anywhere."""
+        return batch
+
+    def compute(self, uploaded: FrameBatch[Puppet]) -> list[Bytes]:
+        """Draw the frames; see `Puppet.frames`."""
+        frames: list[Bytes] = []
+        for index, (puppet, reference) in enumerate(zip(uploaded.subjects, uploaded.references, strict=True)):
+            frames += puppet.frames(uploaded.motion[index : index + 1], reference)
+        return frames
+
+    def download(self, computed: list[Bytes]) -> list[Bytes]:
+        """They are here already."""
+        return computed
+
+    def finish(self, downloaded: list[Bytes]) -> Sequence[Drawn]:
+        """They are finished."""
+        return downloaded
 
 
 def render(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.renderer.interface import CROP_PX
+from services.renderer.embedded.appearance import CROP_PX
 
 INSET_PX = 24
 BLUR_PX = 8.0

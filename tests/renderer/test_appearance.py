@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from services.renderer.interface import Appearance
+from services.renderer.embedded.appearance import Appearance
 from shared.codec import pack, unpack
 from shared.errors import BadMessage, ShapeError, VersionMismatch
 
