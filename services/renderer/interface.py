@@ -65,8 +65,8 @@ class FrameBatch(Generic[SubjectT]):
         return len(self.subjects)
 
 
-# A frame (h, w, 3) uint8 RGB, or in its place why it cannot be shown.
-Drawn = NDArray[np.uint8] | ModelError
+# A frame (h, w, 3) uint8 RGB; or its JPEG, where the device compressed it; or in its place why it cannot be shown.
+Drawn = NDArray[np.uint8] | bytes | ModelError
 
 
 class Renderer(Protocol[AppearanceT, SubjectT]):
