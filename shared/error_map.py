@@ -41,7 +41,12 @@ def reaction_to(error: Exception) -> Reaction:
 
 def is_device_lost(error: Exception) -> bool:
     """True for a CUDA error other than out of memory: the context of this process is gone."""
-    name, text = type(error).__name__, str(error)
-    if "OutOfMemory" in name or "out of memory" in text:
+    if is_out_of_memory(error):
         return False
-    return name == "AcceleratorError" or (isinstance(error, RuntimeError) and "CUDA error" in text)
+    is_from_cuda = isinstance(error, RuntimeError) and "CUDA error" in str(error)
+    return type(error).__name__ == "AcceleratorError" or is_from_cuda
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True when a device had no memory left; less at once may still fit."""
+    return isinstance(error, RuntimeError) and ("OutOfMemory" in type(error).__name__ or "out of memory" in str(error))

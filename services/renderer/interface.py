@@ -74,7 +74,8 @@ class Renderer(Protocol[AppearanceT, SubjectT]):
 
     A batch passes `upload`, `compute`, `download` and `finish` once each, in this order; several batches are under way
     at once. The first three are called by one thread, `finish` by another, in the order of the batches. When one of
-    them raises, the batch is lost and what it held (a slot of a ring) has been given back.
+    them raises, the batch is lost and what it held (a slot of a ring) has been given back. A renderer observes how long
+    its batches spend in the steps ``upload``, ``compute`` and ``copy`` (`shared.metrics.render_step_duration_seconds`).
     """
 
     @property

@@ -25,6 +25,7 @@ from services.renderer.embedded.paste_back import PasteBack
 from services.renderer.embedded.pose import build_pose
 from services.renderer.embedded.prepare import prepare
 from services.renderer.interface import Drawn, FrameBatch
+from shared import metrics
 from shared.errors import NoFaceFound
 from shared.motion import neutral_rows
 from shared.protocol import Output
@@ -146,8 +147,9 @@ class EmbeddedRenderer:
     def compute(self, uploaded: FrameBatch[Puppet]) -> list[Bytes]:
         """Draw the frames; see `Puppet.frames`."""
         frames: list[Bytes] = []
-        for index, (puppet, reference) in enumerate(zip(uploaded.subjects, uploaded.references, strict=True)):
-            frames += puppet.frames(uploaded.motion[index : index + 1], reference)
+        with metrics.render_step_duration_seconds.labels("compute").time():
+            for index, (puppet, reference) in enumerate(zip(uploaded.subjects, uploaded.references, strict=True)):
+                frames += puppet.frames(uploaded.motion[index : index + 1], reference)
         return frames
 
     def download(self, computed: list[Bytes]) -> list[Bytes]:
