@@ -22,7 +22,7 @@ from shared.artifacts import open_store
 from shared.bundles import load_bundle
 from shared.jobs import JobStore
 from shared.log import configure_logging
-from shared.metrics import build_info
+from shared.metrics import announce
 from shared.redis_client import connect, connect_async
 from shared.scripts import Limits
 from shared.settings import unknown_variables
@@ -69,7 +69,7 @@ def open_services(settings: GatewaySettings) -> Services:
     configure_logging(settings.log_level, settings.log_format, kind="gateway")
     for name in unknown_variables(GatewaySettings):
         log.debug("setting.unused", name=name)
-    build_info.info({"version": _version()})
+    announce()
     artifacts = open_store(settings.artifacts_url)
     redis = connect_async(settings.redis_url, block_s=settings.gateway_heartbeat_s)
     # Every viewer holds one connection while it waits.

@@ -4,15 +4,20 @@ Tasks are short, idempotent and acknowledged late; what is lost here (a message,
 There is no result backend: results are job states.
 """
 
+import time
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.signals import after_task_publish
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from shared.metrics import control_tasks_sent_total
+
 QUEUE = "control"
-INGEST, ASSEMBLE, EXPIRE, RECONCILE = "ingest", "assemble", "expire", "reconcile"
+INGEST, ASSEMBLE, EXPIRE, RECONCILE = TASKS = "ingest", "assemble", "expire", "reconcile"
+SENT_AT = "sent_at"
 VISIBILITY_TIMEOUT_S = 60
 SOCKET_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 3
@@ -22,6 +27,7 @@ log = structlog.get_logger(__name__)
 def make_celery(broker_url: str) -> Celery:
     """A configured application, without tasks and without any connection yet."""
     app = Celery("talkinghead", broker=kombu_url(broker_url))
+    after_task_publish.connect(_count_sent, dispatch_uid="count_sent")
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=True,
@@ -80,6 +86,7 @@ class Control:
             False when the broker does not answer: `reconcile` sends the task again once the job's lease has passed.
         """
         options: dict[str, Any] = {"args": [job_id], "queue": QUEUE, "retry": False, "ignore_result": True}
+        options["headers"] = {SENT_AT: time.time()}
         try:
             self._app.send_task(task, **options)
         except (OperationalError, RedisError, OSError) as error:
@@ -102,3 +109,8 @@ class Control:
     def close(self) -> None:
         """Close the broker connections."""
         self._app.close()
+
+
+def _count_sent(sender: str | None = None, **_: object) -> None:
+    if sender in TASKS:
+        control_tasks_sent_total.labels(sender).inc()

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from shared import errors
+from shared.metrics import http_problems_total
 
 MEDIA_TYPE = "application/problem+json"
 DEFAULT_RETRY_AFTER_S = 5.0
@@ -129,4 +130,5 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _answer(body: dict[str, Any], status: HTTPStatus, headers: Mapping[str, str]) -> JSONResponse:
+    http_problems_total.labels(body["code"]).inc()
     return JSONResponse(body, status, dict(headers), MEDIA_TYPE)

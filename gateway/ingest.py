@@ -5,6 +5,7 @@ content each time, and the job's state decides whether anything is left to do.
 """
 
 import hashlib
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from shared.bundles import Bundle, load_bundle
 from shared.jobs import JobStore
 from shared.media.audio import SHORT_SAMPLES, Level, decode_speech, measure_level
 from shared.media.video import assemble
+from shared.metrics import realtime_speed
 from shared.protocol import JobOptions, JobState, Manifest, artifact_path
-from shared.timeline import frame_count
+from shared.timeline import FPS, frame_count
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +76,9 @@ def assemble_job(context: ControlContext, job_id: str) -> None:
             ]
             sound = files.enter_context(context.artifacts.local(artifact_path(job_id, manifest.audio_file)))
             assemble(segments, sound, record.n_frames, files.enter_context(context.artifacts.writing(result)))
-    context.jobs.finish(job_id, JobState.SUCCEEDED)
+    if context.jobs.finish(job_id, JobState.SUCCEEDED):
+        # Only one of several runs of this task ends the job, and it alone counts.
+        realtime_speed.observe(record.n_frames / FPS / max(time.time() - record.created, 1e-3))
     close_record(context, job_id)
     log.info("job.assembled", job_id=job_id, n_frames=record.n_frames)
 

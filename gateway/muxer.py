@@ -22,6 +22,7 @@ from shared.frames import decode_slice
 from shared.jobs import JobStore, Outcome
 from shared.log import configure_logging
 from shared.media.video import EncoderOptions, blank_jpeg, encode_segment
+from shared.metrics import frames_total
 from shared.protocol import MuxPayload, Stage
 from shared.worker import Task, serve
 
@@ -72,7 +73,9 @@ class Muxer:
         if len(jpegs) != expected:
             raise ShapeError(f"window {task.unit.index} has {len(jpegs)} frames in its slices; expected {expected}")
         self._write(segment_path(task.job_id, task.unit.index), jpegs)
-        if self.store.commit_mux(task) is Outcome.FINALIZING:
+        outcome = self.store.commit_mux(task)
+        frames_total.labels(Stage.MUX).inc(len(jpegs))
+        if outcome is Outcome.FINALIZING:
             self.control.send(ASSEMBLE, task.job_id)
 
     def _write(self, path: str, jpegs: Sequence[bytes]) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import beat_init, worker_process_init, worker_ready, worker_shutting_down
 from redis import Redis
 from redis.exceptions import RedisError
 
 from gateway.control import ASSEMBLE, EXPIRE, INGEST, RECONCILE, Control, make_celery
+from gateway.control_metrics import measured_task, sent_at, serve_control_metrics
 from gateway.ingest import ControlContext, assemble_job, close_record, ingest_job
 from gateway.records import Records
 from gateway.settings import ControlSettings
@@ -61,42 +62,57 @@ def assemble(task: Task, job_id: str) -> None:
 
 def reconcile() -> None:
     """Find what was lost and issue it again."""
-    context, control = _context(), _control()
-    try:
-        for shard in _settings().shard_tags:
-            reconcile_shard(context, control, shard)
-        reconcile_marks(context, control)
-    except (DependencyError, RedisError) as error:
-        log.warning("reconcile.postponed", error=str(error))
+    _periodically(RECONCILE, _reconcile)
 
 
 def expire() -> None:
     """Delete the files of old jobs."""
-    try:
-        n_jobs = expire_jobs(_context(), _settings().job_ttl_s)
-    except (DependencyError, RedisError) as error:
-        log.warning("expire.postponed", error=str(error))
-        return
+    _periodically(EXPIRE, _expire)
+
+
+def _reconcile() -> None:
+    context, control = _context(), _control()
+    for shard in _settings().shard_tags:
+        reconcile_shard(context, control, shard)
+    reconcile_marks(context, control)
+
+
+def _expire() -> None:
+    n_jobs = expire_jobs(_context(), _settings().job_ttl_s)
     if n_jobs:
         log.info("jobs.expired", n_jobs=n_jobs)
+
+
+def _periodically(name: str, work: Callable[[], None]) -> None:
+    with measured_task(name) as measure:
+        try:
+            work()
+        except (DependencyError, RedisError) as error:
+            measure.outcome = "left"
+            log.warning(f"{name}.postponed", error=str(error))
 
 
 def _on_job(task: Task, job_id: str, work: Callable[[ControlContext, str], None]) -> None:
     """Run ``work`` on a job and turn its error into what happens next."""
     context = _context()
-    with structlog.contextvars.bound_contextvars(job_id=job_id, task=task.name):
+    bound = structlog.contextvars.bound_contextvars(job_id=job_id, task=task.name)
+    with bound, measured_task(task.name, sent_at(task)) as measure:
         try:
             work(context, job_id)
         except (DependencyError, RedisError) as error:
+            measure.outcome = "retried" if task.request.retries < MAX_RETRIES else "left"
             _retry(task, error)
         except StateError as error:
             # The job was cancelled, deleted or moved on meanwhile; only a file that is gone is a failure.
+            measure.outcome = "dropped"
             log.info("task.dropped", error=str(error))
             _fail_unfinished(context, job_id, error)
         except TalkingHeadError as error:
+            measure.outcome = "failed"
             log.warning("job.refused", code=error.code, error=error.message)
             _fail_unfinished(context, job_id, error)
         except Exception as error:
+            measure.outcome = "failed"
             log.error("task.failed", error=repr(error), exc_info=error)
             _fail_unfinished(context, job_id, TalkingHeadError(f"{task.name} failed unexpectedly: {error!r}"))
 
@@ -159,8 +175,16 @@ def _warm_up(**_: object) -> None:
 
 
 def _announce(**_: object) -> None:
-    """Tell that this worker takes tasks, as the stream workers do."""
+    """Tell that this worker takes tasks, as the stream workers do, and serve what its children count."""
+    serve_control_metrics(_settings())
     threading.Thread(target=_beat_heart, args=(_leaving,), name="heartbeat", daemon=True).start()
+
+
+def _announce_clock(**_: object) -> None:
+    """Beat runs no task and has no heartbeat: what it sends is its sign of life."""
+    settings = _settings()
+    configure_logging(settings.log_level, settings.log_format, kind="beat")
+    serve_control_metrics(settings)
 
 
 def _withdraw(**_: object) -> None:
@@ -187,5 +211,6 @@ _leaving = threading.Event()
 worker_process_init.connect(_warm_up)
 worker_ready.connect(_announce)
 worker_shutting_down.connect(_withdraw)
+beat_init.connect(_announce_clock)
 # Celery finds the application under this name; it connects to nothing until it is run.
 app = make_app(_settings())

@@ -56,6 +56,7 @@ class Viewer:
         self._job_id = job_id
         self._last_frame = after
         self._state: JobState | None = None
+        self._waits_for_first = False
         self._is_over = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -92,7 +93,9 @@ class Viewer:
             for index, jpeg in enumerate(found.jpegs, start=found.first_frame):
                 self._last_frame = index
                 yield frame_event(index, jpeg)
-            await self._measure(found)
+                frames_total.labels("viewer").inc()
+                if self._waits_for_first:
+                    await self._measure_first(index)
         elif isinstance(found, Gap):
             self._last_frame = found.last_frame
             yield Event("gap", {"from": found.first_frame, "to": found.last_frame})
@@ -110,6 +113,7 @@ class Viewer:
     async def _snapshot(self) -> Event:
         record = await self._record()
         self._state = None if record.state.is_final else record.state
+        self._waits_for_first = self._last_frame < 0 and record.rendered_frames == 0
         return Event("job.state", job_view(record))
 
     async def _state_event(self) -> Event | None:
@@ -132,11 +136,12 @@ class Viewer:
                 raise
             raise _expired(error) from None
 
-    async def _measure(self, found: Frames) -> None:
-        frames_total.labels(stage="viewer").inc(len(found.jpegs))
-        if found.first_frame == 0:
-            record = await self._record()
-            first_frame_seconds.observe(max(0.0, time.time() - record.created))
+    async def _measure_first(self, index: int) -> None:
+        """Observe how long the first frame took; somebody who came when it was there already says nothing about it."""
+        self._waits_for_first = False
+        if index == 0:
+            told_at = time.time()
+            first_frame_seconds.observe(max(0.0, told_at - (await self._record()).created))
 
 
 def frame_event(index: int, jpeg: bytes) -> Event:

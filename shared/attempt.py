@@ -190,9 +190,9 @@ class Attempts:
 
     def _count(self, tasks: Sequence[Task], seconds: float) -> None:
         stage = tasks[0].unit.stage
-        metrics.stage_duration_seconds.labels(stage).observe(seconds / len(tasks))
+        metrics.stage_duration_seconds.labels(stage).observe(seconds)
         metrics.messages_total.labels(stage, "done").inc(len(tasks))
-        metrics.batch_frames.labels(stage).observe(len(tasks))
+        metrics.batch_messages.labels(stage).observe(len(tasks))
         log.info("message.handled", stage=stage.value, n_messages=len(tasks), duration_s=round(seconds, 4))
 
 

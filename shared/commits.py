@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
+from shared import metrics
 from shared.codec import pack
 from shared.errors import RedisUnavailable, ShapeError
 from shared.frames import encode_slice
-from shared.job_record import error_json
+from shared.job_record import error_json, outcome_of
 from shared.motion import ROW
-from shared.protocol import MotionPayload, RenderPayload, Unit, appearance_key, job_key, shard_of
+from shared.protocol import JobState, MotionPayload, RenderPayload, Unit, appearance_key, job_key, shard_of
 from shared.redis_client import connect
 from shared.scripts import Limits, Scripts
 from shared.task import JobFields, Rows, Task, payload_of
@@ -80,6 +81,9 @@ class WorkStore:
         reply = self._run("take", shard, job_id, str(unit), unit.stage, unit.index, entry_id, consumer, key=stream)
         if reply[0] != b"taken":
             log.info("entry.dropped", job_id=job_id, unit=str(unit), entry_id=entry_id, reason=reply[0].decode())
+            if reply[0] == b"failed":
+                metrics.dead_letters_total.labels(unit.stage, reply[1].decode()).inc()
+                metrics.jobs_total.labels(outcome_of(JobState.FAILED)).inc()
             return None
         fields = JobFields.from_reply(reply[4:])
         payload = payload_of(job_id, unit, fields, (reply[2], reply[3]))
@@ -174,7 +178,10 @@ class WorkStore:
         """`fail` for a unit whose payload could not be decoded; ``reason`` is (error, dead letter)."""
         error, dead_letter = reason
         args = (job_id, str(unit), unit.stage, entry_id, error_json(error), dead_letter)
-        return Outcome(self._run("fail", shard_of(job_id), *args, key=stream).decode())
+        outcome = Outcome(self._run("fail", shard_of(job_id), *args, key=stream).decode())
+        if outcome is Outcome.DONE:
+            metrics.jobs_total.labels(outcome_of(JobState.FAILED, error)).inc()
+        return outcome
 
     def bad(self, stream: str, shard: str, entry_id: str, reason: str) -> bool:
         """Move an undecodable entry to the dead letters; False when somebody did already."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import TalkingHeadError
+from shared.errors import ConfigurationError, InputError, TalkingHeadError
 from shared.protocol import JobOptions, JobState
 
 
@@ -101,6 +101,17 @@ class JobRecord:
             tail_frame=whole("tail"),
             queue_position=None if rank is None else rank + 1,
         )
+
+
+def outcome_of(state: JobState, error: BaseException | Mapping[str, Any] | str | None = None) -> str:
+    """How a job ended, as its metric counts it: a failure that is the caller's fault is "rejected".
+
+    Args:
+        state: final.
+        error: why it failed.
+    """
+    is_callers_fault = isinstance(error, InputError) and not isinstance(error, ConfigurationError)
+    return "rejected" if state is JobState.FAILED and is_callers_fault else state.value
 
 
 def error_json(error: BaseException | Mapping[str, Any] | str) -> str:

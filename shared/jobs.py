@@ -10,14 +10,16 @@ from typing import Any
 
 from redis import Redis
 
+from shared import metrics
 from shared.commits import Outcome, WorkStore
 from shared.errors import JobNotFound
-from shared.job_record import JobRecord, error_json
+from shared.job_record import JobRecord, error_json, outcome_of
 from shared.protocol import JobOptions, JobState, Stage, job_key, prefix, shard_of, stream_key
 from shared.reconcile import FollowUp, reconcile_shard
 from shared.redis_client import connect
 from shared.scripts import Limits
 from shared.settings import Settings
+from shared.streams import Backlog, backlog
 from shared.task import Task
 from shared.timeline import FIRST_WINDOW_SLICE_FRAMES, SLICE_FRAMES, Geometry, window_count
 
@@ -118,7 +120,10 @@ class JobStore(WorkStore):
             True if it ended now.
         """
         problem = "" if error is None else error_json(error)
-        return bool(self._run("finish", shard_of(job_id), job_id, state.value, problem))
+        has_ended = bool(self._run("finish", shard_of(job_id), job_id, state.value, problem))
+        if has_ended:
+            metrics.jobs_total.labels(outcome_of(state, error)).inc()
+        return has_ended
 
     def get(self, job_id: str) -> JobRecord:
         """A job.
@@ -162,11 +167,35 @@ class JobStore(WorkStore):
         """Jobs of a shard that have not ended."""
         return int(self._redis.scard(f"{prefix(shard)}open"))
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes that Redis uses, and its maxmemory (0: no limit)."""
+        found = self._redis.info("memory")
+        return int(found["used_memory"]), int(found["maxmemory"])
+
     def memory_ratio(self) -> float:
         """Used share of Redis' maxmemory; 0.0 when there is no limit."""
-        memory = self._redis.info("memory")
-        limit = int(memory["maxmemory"])
-        return int(memory["used_memory"]) / limit if limit else 0.0
+        used, limit = self.memory()
+        return used / limit if limit else 0.0
+
+    def backlogs(self, bundle: str) -> dict[Stage, Backlog]:
+        """What the streams of a bundle hold, all shards together."""
+        seconds, microseconds = self._redis.time()
+        now_s = int(seconds) + int(microseconds) / 1e6
+        total = dict.fromkeys(Stage, Backlog())
+        for stream, stage in self.streams(bundle).items():
+            total[stage] += backlog(self.client, stream, now_s)
+        return total
+
+    def unfinished(self) -> dict[str, int]:
+        """Jobs that have not ended, all shards together: running, waiting for admission, or in a control task."""
+        n_running = sum(int(self._redis.scard(f"{prefix(shard)}running")) for shard in self.shards)
+        n_waiting = sum(int(self._redis.zcard(f"{prefix(shard)}ready")) for shard in self.shards)
+        n_open = sum(self.unfinished_count(shard) for shard in self.shards)
+        return {"running": n_running, "waiting": n_waiting, "control": max(0, n_open - n_running - n_waiting)}
+
+    def dead_letter_count(self) -> int:
+        """Messages given up that nobody has deleted yet."""
+        return sum(int(self._redis.xlen(f"{prefix(shard)}dead")) for shard in self.shards)
 
     def live_workers(self) -> builtins.list[tuple[str, str, str]]:
         """Kind, bundle and name of every worker that announced itself within the last 15 s."""

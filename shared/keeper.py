@@ -1,4 +1,4 @@
-"""What a live worker repeats in the background: renewing its entries, its heartbeat, the numbers of its streams."""
+"""What a live worker repeats in the background: renewing its entries, its heartbeat."""
 
 import threading
 import time
@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import structlog
 from redis.exceptions import RedisError
 
-from shared import metrics
 from shared.commits import WorkStore
 from shared.protocol import Stage
-from shared.streams import Entry, backlog
+from shared.streams import Entry
 
 HEARTBEAT_TTL_S = 15
 HEARTBEAT_S = 4.0
-BACKLOG_S = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -40,7 +38,6 @@ class Keeper:
         self._store = store
         self._consumer = consumer
         self._heartbeat = heartbeat
-        self._streams = streams
         self._interval_s = interval_s
         self._shard_of = {stream: shard for shard, stages in streams.items() for stream in stages.values()}
         self._lock = threading.Lock()
@@ -48,7 +45,7 @@ class Keeper:
         self._work_left_s: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self._next: dict[str, float] = {"heartbeat": 0.0, "backlog": 0.0}
+        self._next_heartbeat = 0.0
 
     def start(self) -> None:
         """Announce the worker and begin to renew."""
@@ -117,20 +114,6 @@ class Keeper:
             return
         for stream, entry_ids in held.items():
             self._store.renew(stream, self._shard_of[stream], self._consumer, entry_ids)
-        if now >= self._next["heartbeat"]:
-            self._next["heartbeat"] = now + HEARTBEAT_S
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_S
             self._store.client.set(self._heartbeat, f"{time.time():.3f}", ex=HEARTBEAT_TTL_S)
-        if now >= self._next["backlog"]:
-            self._next["backlog"] = now + BACKLOG_S
-            self._measure()
-
-    def _measure(self) -> None:
-        totals: dict[Stage, tuple[int, int]] = {}
-        for stages in self._streams.values():
-            for stage, stream in stages.items():
-                waiting, pending = backlog(self._store.client, stream)
-                before = totals.get(stage, (0, 0))
-                totals[stage] = before[0] + waiting, before[1] + pending
-        for stage, (waiting, pending) in totals.items():
-            metrics.stream_lag_entries.labels(stage).set(waiting)
-            metrics.stream_pending_entries.labels(stage).set(pending)

@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     worker_name: str = Field("", description="consumer name; empty: kind, host and process id")
     log_level: str = Field("info", description="debug, info, warning or error")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal")
-    metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port of a worker; 0: off")
+    metrics_host: str = Field("127.0.0.1", description="address at which a worker serves its metrics")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="port at which a worker serves its metrics; 0: off")
 
     @property
     def shard_tags(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Entry:
     @property
     def queued_at_s(self) -> float:
         """Unix time in seconds at which it was issued."""
-        return int(self.entry_id.partition("-")[0]) / 1000
+        return issued_at_s(self.entry_id.encode())
 
     def parse(self) -> tuple[str, Unit]:
         """The job and the unit.
@@ -159,18 +159,62 @@ class Consumer:
         return Entry(stream, entry_id.decode(), self._stage_of[stream], fields)
 
 
-def backlog(client: "Redis", stream: str) -> tuple[int, int]:
-    """Entries not yet delivered, and entries delivered but not acknowledged.
+@dataclass(frozen=True)
+class Backlog:
+    """What a stream holds.
 
-    Acknowledged entries are deleted, so the first number is what the stream holds beyond the second; Redis 6.2 does not
-    know a group's lag.
+    Attributes:
+        n_waiting: entries not yet delivered.
+        n_pending: entries delivered and not acknowledged.
+        oldest_waiting_s: age of the oldest entry not yet delivered; 0.0 when there is none.
+        oldest_pending_s: the same of those delivered and not acknowledged.
+    """
+
+    n_waiting: int = 0
+    n_pending: int = 0
+    oldest_waiting_s: float = 0.0
+    oldest_pending_s: float = 0.0
+
+    def __add__(self, other: "Backlog") -> "Backlog":
+        """Two streams together: counts add up, the older entry counts."""
+        return Backlog(
+            self.n_waiting + other.n_waiting,
+            self.n_pending + other.n_pending,
+            max(self.oldest_waiting_s, other.oldest_waiting_s),
+            max(self.oldest_pending_s, other.oldest_pending_s),
+        )
+
+
+def backlog(client: "Redis", stream: str, now_s: float) -> Backlog:
+    """Measure one stream.
+
+    Acknowledged entries are deleted, so what waits is what the stream holds beyond the pending entries; Redis 6.2 does
+    not know a group's lag.
+
+    Args:
+        client: of the node that holds the stream.
+        stream: its key.
+        now_s: Unix time by the clock of Redis, which also stamps entries.
     """
     plain: Any = client
     try:
-        pending = int(plain.xpending(stream, GROUP)["pending"])
-    except ResponseError:
-        pending = 0
-    return max(0, int(plain.xlen(stream)) - pending), pending
+        pending = plain.xpending(stream, GROUP)
+        delivered = {group["name"]: group["last-delivered-id"] for group in plain.xinfo_groups(stream)}[GROUP.encode()]
+    except (ResponseError, KeyError):
+        # Nobody has read yet: the first worker makes the group.
+        pending, delivered = {"pending": 0, "min": None}, b"0-0"
+    waiting = plain.xrange(stream, min=b"(" + delivered, count=1)
+    return Backlog(
+        max(0, int(plain.xlen(stream)) - int(pending["pending"])),
+        int(pending["pending"]),
+        max(0.0, now_s - issued_at_s(waiting[0][0])) if waiting else 0.0,
+        max(0.0, now_s - issued_at_s(pending["min"])) if pending["min"] else 0.0,
+    )
+
+
+def issued_at_s(entry_id: bytes) -> float:
+    """Unix time in seconds that an entry id carries."""
+    return int(entry_id.partition(b"-")[0]) / 1000
 
 
 def _again(entry: Entry) -> Entry:

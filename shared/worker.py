@@ -10,12 +10,13 @@ import socket
 import threading
 
 import structlog
-from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
+from shared import metrics
 from shared.attempt import Attempts, Handler
 from shared.commits import WorkStore
-from shared.errors import WeightsMismatch
+from shared.errors import ConfigurationError, WeightsMismatch
+from shared.exposition import serve_metrics
 from shared.inbox import Inbox
 from shared.keeper import Keeper
 from shared.protocol import heartbeat_key, stream_key
@@ -53,12 +54,12 @@ def serve(
             signal.signal(number, lambda *_: stop.set())
     log.info("worker.starting", settings=settings.effective())
     try:
+        metrics.announce(handler.stages)
+        serve_metrics(settings.metrics_host, settings.metrics_port)
         handler.warm_up()
-    except WeightsMismatch as error:
+    except (WeightsMismatch, ConfigurationError) as error:
         log.error("worker.refused", error=error.message)
         return REFUSED
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port)
     return Worker(handler, store, settings, kind, stop).run()
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from gateway.cli.process import ChildSpec
 from gateway.cli.redis_server import redis_spec
 from gateway.cli.supervisor import Supervisor
 from shared.errors import ConfigurationError, DependencyError
+from shared.metrics import GROUP_VARIABLE
 from shared.settings import Settings
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -79,7 +80,7 @@ def running_stack(options: StackOptions, report: Callable[[str], None]) -> Itera
         specs = stack_specs(options, port, redis_url)
         if not options.redis_url:
             specs.insert(0, redis_spec(redis_port, workdir / "redis"))
-        facts = {"url": url, "redis_url": redis_url, "workdir": str(workdir)}
+        facts = {"url": url, "redis_url": redis_url, "workdir": str(workdir), "metrics": metrics_urls(specs, url)}
         supervisor = Supervisor(specs, workdir, facts)
         try:
             supervisor.start()
@@ -90,31 +91,42 @@ def running_stack(options: StackOptions, report: Callable[[str], None]) -> Itera
 
 
 def stack_specs(options: StackOptions, port: int, redis_url: str) -> list[ChildSpec]:
-    """The processes of the system, without Redis; a metrics port becomes the first of one per worker."""
+    """The processes of the system, without Redis; a metrics port becomes the first of one per process."""
     workdir = options.workdir.resolve()
     env = _environment(workdir, redis_url)
     python = sys.executable
 
     first_port = Settings().metrics_port
-    metrics_ports = itertools.count(first_port, step=1 if first_port else 0)  # workers of one machine side by side
+    metrics_ports = itertools.count(first_port, step=1 if first_port else 0)  # processes of one machine side by side
 
-    def spec(name: str, *arguments: str) -> ChildSpec:
-        return ChildSpec(name, (python, *arguments), env)
+    def spec(name: str, *arguments: str, **more: str) -> ChildSpec:
+        return ChildSpec(name, (python, *arguments), {**env, **more})
 
-    def worker(name: str, module: str) -> ChildSpec:
-        return ChildSpec(name, (python, "-m", module), {**env, "TH_METRICS_PORT": str(next(metrics_ports))})
+    def worker(name: str, *arguments: str, **more: str) -> ChildSpec:
+        return spec(name, *arguments, TH_METRICS_PORT=str(next(metrics_ports)), **more)
+
+    def group(name: str) -> dict[str, str]:
+        return {GROUP_VARIABLE: str(workdir / SCRATCH / f"metrics-{name}")}
 
     n_renderers = options.n_renderers or max(1, usable_cores() - 1)
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return [
-        worker("audio_encoder", "services.audio_encoder.worker"),
-        worker("motion_dit", "services.motion_dit.worker"),
-        *(worker(f"renderer-{i}", "services.renderer.worker") for i in range(n_renderers)),
-        spec("gateway", *_gateway_arguments(options.host, port)),
-        worker("muxer", "gateway.muxer"),
-        spec("celery", *CELERY, "worker", "--pool", "prefork", "--concurrency", "2", *quiet),
-        spec("beat", *CELERY, "beat", "--pidfile", ""),
+        worker("audio_encoder", "-m", "services.audio_encoder.worker"),
+        worker("motion_dit", "-m", "services.motion_dit.worker"),
+        *(worker(f"renderer-{i}", "-m", "services.renderer.worker") for i in range(n_renderers)),
+        spec("gateway", *_gateway_arguments(options.host, port), **group("gateway")),
+        worker("muxer", "-m", "gateway.muxer"),
+        worker("celery", *CELERY, "worker", "--pool", "prefork", "--concurrency", "2", *quiet, **group("celery")),
+        worker("beat", *CELERY, "beat", "--pidfile", ""),
     ]
+
+
+def metrics_urls(specs: Sequence[ChildSpec], url: str) -> dict[str, str]:
+    """Where each process of a stack serves its metrics, if it does."""
+    host = Settings().metrics_host
+    ports = {spec.name: spec.env.get("TH_METRICS_PORT", "0") for spec in specs}
+    served = {name: f"{base_url(host, int(port))}/metrics" for name, port in ports.items() if int(port)}
+    return {"gateway": f"{url}/metrics", **served}
 
 
 def wait_until_ready(url: str, supervisor: Supervisor, report: Callable[[str], None], timeout_s: float) -> None:

@@ -28,7 +28,7 @@ class Supervisor:
         facts: written into the status file as they are (URLs).
     """
 
-    def __init__(self, specs: Sequence[ChildSpec], workdir: Path, facts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, specs: Sequence[ChildSpec], workdir: Path, facts: Mapping[str, object] | None = None) -> None:
         log_dir = workdir / "logs"
         log_dir.mkdir(parents=True, exist_ok=True)
         self._workdir = workdir

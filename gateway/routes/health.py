@@ -7,17 +7,14 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from gateway.dependencies import Services, ServicesDep
 from gateway.errors import MEDIA_TYPE, problem
+from gateway.readings import Readings, scrape
 from shared.errors import NoWorker, TalkingHeadError
-from shared.metrics import stream_lag_entries, stream_pending_entries
-from shared.protocol import Stage, stream_key
-from shared.redis_client import AWAY
-from shared.streams import backlog
 
 WORKER_KINDS = ("audio_encoder", "motion_dit", "renderer", "muxer", "control")
 CHECK_TIMEOUT_S = 3.0
@@ -62,11 +59,11 @@ async def ready(found: ServicesDep) -> Response:
     return JSONResponse(body, status, {"Retry-After": str(RETRY_AFTER_S)}, MEDIA_TYPE)
 
 
-@router.get("/metrics", summary="Prometheus metrics of this process and the length of the queues")
+@router.get("/metrics", summary="Prometheus metrics of the gateway, and of the system as Redis knows it")
 async def metrics(found: ServicesDep) -> Response:
     """Text format of Prometheus."""
-    await asyncio.to_thread(_measure_streams, found)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    readings = Readings(found.jobs, found.bundle.name, WORKER_KINDS)
+    return Response(await asyncio.to_thread(scrape, readings), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _checked(name: str, probe: Awaitable[str]) -> Check:
@@ -95,17 +92,3 @@ async def _worker(found: Services, kind: str) -> str:
     if not n_alive:
         raise NoWorker(f"no live {kind} worker of bundle {found.bundle.name}")
     return f"{n_alive} alive"
-
-
-def _measure_streams(found: Services) -> None:
-    """Set the gauges of every stage; a Redis that is away leaves them as they are."""
-    for stage in Stage:
-        lag = pending = 0
-        try:
-            for shard in found.settings.shard_tags:
-                waiting, taken = backlog(found.jobs.client, stream_key(shard, stage, found.bundle.name))
-                lag, pending = lag + waiting, pending + taken
-        except AWAY:
-            return
-        stream_lag_entries.labels(stage.value).set(lag)
-        stream_pending_entries.labels(stage.value).set(pending)

@@ -1,7 +1,7 @@
 -- take: id, unit, stage, index, entry, consumer. Called right before the work; KEYS[1] is the stream.
 -- {"lost"}     not mine any more: drop it, no acknowledgement
 -- {"skipped"}  not wanted any more: acknowledged
--- {"failed"}   begun too often: dead letter, job failed
+-- {"failed", code}  begun too often, or what it needs was lost: dead letter, job failed
 -- {"taken", tries, first blob, second blob, job fields ...}
 local stream, id, unit, stage, index, entry, consumer = KEYS[1], A[1], A[2], A[3], A[4], A[5], A[6]
 local mine = redis.pcall('XPENDING', stream, GROUP, entry, entry, 1, consumer)
@@ -18,7 +18,7 @@ local function give_up(code, message)
   release(stream, entry)
   dead_letter(id, unit, stream, entry, message)
   end_job(job, 'failed', cjson.encode({code = code, message = message, retryable = false}))
-  return {'failed'}
+  return {'failed', code}
 end
 
 if tries > L.max_tries then

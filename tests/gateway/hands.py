@@ -8,7 +8,7 @@ from shared.bundles import Bundle
 from shared.jobs import JobStore
 from shared.motion import neutral_rows
 from shared.protocol import EncodePayload, MotionPayload, PortraitPayload, RenderPayload, Stage, stream_key
-from shared.streams import Consumer, backlog
+from shared.streams import Consumer
 from shared.task import Task
 from shared.timeline import window_at
 
@@ -74,7 +74,7 @@ class Hands:
 
     def _next(self, stage: Stage) -> Task | None:
         consumer = self.consumers[stage]
-        if not backlog(self.store.client, stream_key("0", stage, self.bundle.name))[0]:
+        if not self.store.backlogs(self.bundle.name)[stage].n_waiting:
             return None
         for batch in consumer.read(1, 0.001):
             for entry in batch:

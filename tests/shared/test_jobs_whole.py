@@ -8,7 +8,6 @@ from redis import Redis
 from shared.frames import Frames, StateChanged, follow
 from shared.jobs import JobStore
 from shared.protocol import JobState
-from shared.streams import backlog
 from tests.fakes import Crew, expected_frames, segment_bytes, submit
 from tests.polling import eventually
 
@@ -78,7 +77,7 @@ def test_a_canceled_job_ends_for_its_viewer_and_its_workers(redis_url: str, stor
             if isinstance(event, Frames) and event.first_frame > 100:
                 store.finish(job_id, JobState.CANCELED)
         assert state_of(store, job_id) is JobState.CANCELED
-        eventually(lambda: all(backlog(store.client, stream)[1] == 0 for stream in store.streams("embedded")))
+        eventually(lambda: all(held.n_pending == 0 for held in store.backlogs("embedded").values()))
     assert store.unfinished_count("0") == 0
 
 

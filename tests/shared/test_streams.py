@@ -8,7 +8,7 @@ from redis import Redis
 from shared.errors import BadMessage, VersionMismatch
 from shared.protocol import GROUP, Stage, Unit, stream_key
 from shared.redis_client import connect
-from shared.streams import Consumer, Entry, backlog
+from shared.streams import Backlog, Consumer, Entry, backlog
 
 pytestmark = pytest.mark.redis
 
@@ -99,9 +99,23 @@ def test_undecodable_entries_have_an_error_of_their_own(fields: dict[bytes, byte
 
 
 def test_backlog_counts_waiting_and_pending(client: "Redis") -> None:
-    assert backlog(client, RENDER) == (0, 0)
-    for frame in range(3):
-        add(client, RENDER, f"render:{frame}")
-    assert backlog(client, RENDER) == (3, 0)
-    Consumer(client, STREAMS, "a").read(1, 0.05)
-    assert backlog(client, RENDER) == (2, 1)
+    assert backlog(client, RENDER, 20.0) == Backlog()
+    for second in (10, 11, 14):
+        client.xadd(RENDER, {"v": "1", "job": "0-a", "unit": f"render:{second}"}, id=f"{second}000-0")
+    assert backlog(client, RENDER, 20.0) == Backlog(n_waiting=3, oldest_waiting_s=10.0)
+    consumer = Consumer(client, STREAMS, "a")
+    consumer.read(1, 0.05)
+    assert backlog(client, RENDER, 20.0) == Backlog(2, 1, oldest_waiting_s=9.0, oldest_pending_s=10.0)
+    consumer.read(2, 0.05)
+    client.xack(RENDER, GROUP, "10000-0")
+    client.xdel(RENDER, "10000-0")
+    assert backlog(client, RENDER, 20.0) == Backlog(n_pending=2, oldest_pending_s=9.0)
+
+
+def test_an_entry_from_the_future_of_a_slow_clock_has_no_age(client: "Redis") -> None:
+    client.xadd(RENDER, {"v": "1"}, id="30000-0")
+    assert backlog(client, RENDER, 20.0) == Backlog(n_waiting=1)
+
+
+def test_backlogs_of_two_shards_add_up() -> None:
+    assert Backlog(1, 2, 3.0, 4.0) + Backlog(10, 20, 1.0, 9.0) == Backlog(11, 22, 3.0, 9.0)
