@@ -1,8 +1,8 @@
 """Compare tensors with goldens that are stored whole, or as a sample with statistics of all elements.
 
-A large tensor ``K`` is stored as ``K#shape``, ``K#stride`` = s, ``K#sub`` = its elements ``[7::s]`` in C order, ``K#mean``,
-``K#std``, and mostly ``K#chmean``, the mean per channel. A bound on every element bounds the error of a mean and of a
-deviation too, so the statistics are held to it: an error between the sampled elements shows there.
+A large tensor ``K`` is stored as ``K#shape``, ``K#stride`` = s, ``K#sub`` = its elements ``[7::s]`` in C order,
+``K#mean``, ``K#std``, and mostly ``K#chmean``, the mean per channel. A bound on every element bounds those of a mean
+and of a deviation, so the statistics are held to it: an error between the sampled elements shows there.
 """
 
 from collections.abc import Mapping
