@@ -11,7 +11,7 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that nobody listens on right now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
@@ -22,8 +22,7 @@ def require_port(host: str, port: int) -> None:
     Raises:
         ConfigurationError: somebody listens there already, or the address is not ours.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -31,6 +30,10 @@ def require_port(host: str, port: int) -> None:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there or choose another --port"
             ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def usable_cores() -> int:

@@ -1,0 +1,105 @@
+"""What is on the page: a portrait, speech, options, and the element that the player fills."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+from gradio.data_classes import ImageData
+
+from gateway.demo.submission import Answer, submit
+
+TITLE = "Talking Head"
+STYLE = "player.css"
+FOOTER: list[Any] = []
+UI_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
+CODE_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+THEME = gr.themes.Soft(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=UI_FONT, font_mono=CODE_FONT)
+INTRODUCTION = """
+<header class="th-head"><h1>Talking Head</h1>
+<p>A portrait and a voice go in; you watch the person speak while the video is being made.</p></header>
+"""
+CONSENT = '<p class="th-consent">Animate only faces of people who agree, and say that a video is generated.</p>'
+PLAYER = "<talking-head-player></talking-head-player>"
+BEFORE = "(...values) => { document.querySelector('talking-head-player').submitting(); return values; }"
+AFTER = "(...values) => { document.querySelector('talking-head-player').answered(...values); }"
+BROKEN = "() => { document.querySelector('talking-head-player').answered(null); }"
+OUTPUTS = [("Face (512 x 512)", "square"), ("Whole photo", "full")]
+MAX_FACTOR = 1.5
+SWEEP_S = 600
+MAX_WAITING = 256
+
+
+class Portrait(gr.Image):
+    """An image field that hands on the uploaded file unread: the gateway says what is wrong with it."""
+
+    is_template = True  # drawn by the browser as gr.Image is
+
+    def preprocess(self, payload: ImageData | None) -> Any:
+        """The path of the upload."""
+        return None if payload is None else payload.path
+
+
+def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) -> gr.Blocks:
+    """Lay the page out and connect its button.
+
+    Args:
+        client: of the gateway.
+        samples: folder of the example files.
+        keep_uploads_s: age at which uploads are deleted.
+    """
+
+    async def generate(*values: Any) -> Answer:
+        portrait, speech, seed, head_motion, expressiveness, output = values
+        options = {"seed": seed, "head_motion": head_motion, "expressiveness": expressiveness, "output": output}
+        texts = {name: "" if value is None else str(value) for name, value in options.items()}
+        return await submit(client, {"portrait": portrait, "audio": speech}, texts)
+
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(SWEEP_S, keep_uploads_s))
+    with page:
+        gr.HTML(INTRODUCTION, js_on_load=None)
+        with gr.Row(elem_id="th-columns"):
+            with gr.Column(scale=4, min_width=320, elem_id="th-form"):
+                portrait, speech = _inputs()
+                options = _options()
+                button = gr.Button("Generate", variant="primary", size="lg", elem_id="th-generate")
+                gr.Examples(_examples(samples), [portrait, speech], label="Examples", cache_examples=False)
+            with gr.Column(scale=5, min_width=320):
+                gr.HTML(PLAYER, js_on_load=None, apply_default_css=False)
+                gr.HTML(CONSENT, js_on_load=None)
+        answer = gr.JSON(visible=False)
+        sent = button.click(
+            generate, [portrait, speech, *options], answer, js=BEFORE, show_progress="hidden",
+            concurrency_limit=None, api_visibility="private",
+        )  # fmt: skip
+        sent.success(None, [answer, portrait, speech], None, js=AFTER)
+        sent.failure(None, None, None, js=BROKEN)
+    page.queue(max_size=MAX_WAITING)
+    return page
+
+
+def _inputs() -> tuple[gr.Image, gr.Audio]:
+    portrait = Portrait(
+        label="Portrait", type="filepath", sources=["upload", "webcam", "clipboard"], height=250, buttons=[],
+        placeholder="A photo with one face, from the front", elem_id="th-portrait",
+    )  # fmt: skip
+    speech = gr.Audio(
+        label="Speech", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="th-speech"
+    )
+    return portrait, speech
+
+
+def _options() -> list[gr.components.Component]:
+    with gr.Accordion("Options", open=False, elem_id="th-options"):
+        with gr.Row():
+            head_motion = gr.Slider(0, MAX_FACTOR, 1, step=0.05, label="Head motion", info="0 still, 1.5 lively")
+            expressiveness = gr.Slider(0, MAX_FACTOR, 1, step=0.05, label="Expressiveness", info="0 flat, 1.5 strong")
+        with gr.Row():
+            output = gr.Radio(OUTPUTS, value="square", label="Picture")
+            seed = gr.Textbox(label="Seed", placeholder="drawn for you", info="the same seed, the same video")
+    return [seed, head_motion, expressiveness, output]
+
+
+def _examples(samples: Path) -> list[list[str]]:
+    portrait = str(samples / "portrait.jpg")
+    return [[portrait, str(samples / name)] for name in ("speech.flac", "speech_short.flac")]
