@@ -167,6 +167,12 @@ class ArtifactUnavailable(DependencyError):
     code = "artifact_unavailable"
 
 
+class WeightsUnavailable(DependencyError):
+    """Weights cannot be fetched or stored right now (hub unreachable, download broken off, disk full)."""
+
+    code = "weights_unavailable"
+
+
 class ModelError(TalkingHeadError):
     """Weights or numbers are wrong."""
 

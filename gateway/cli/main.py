@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.cli.animate import AnimateOptions, animate
 from gateway.cli.stack import StackOptions
 from gateway.cli.up import up
+from gateway.cli.weights import add_commands as add_weights_commands
 from gateway.settings import GatewaySettings
 from shared.errors import TalkingHeadError
 
@@ -51,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_animate(commands.add_parser("animate", help="make a video of PORTRAIT speaking AUDIO"))
     _add_up(commands.add_parser("up", help="run the whole stack on this machine until Ctrl-C"))
+    add_weights_commands(
+        commands.add_parser("weights", help="pull, list and verify weights that do not ship with this")
+    )
     return parser
 
 
