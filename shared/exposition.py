@@ -72,14 +72,15 @@ def serve_metrics(host: str, port: int) -> None:
         ) from error
 
 
-def export_device(cuda: Cuda, device: int) -> None:
+def export_device(cuda: Cuda, device: int, target: CollectorRegistry = REGISTRY) -> None:
     """Add memory and utilisation of a CUDA device to this process's metrics, read at every scrape.
 
     Args:
         cuda: the module `torch.cuda`.
         device: index of the device that this process uses.
+        target: where to add them.
     """
-    REGISTRY.register(_Device(cuda, device))
+    target.register(_Device(cuda, device))
 
 
 class _Group(Collector):
