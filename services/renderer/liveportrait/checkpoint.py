@@ -31,7 +31,7 @@ GENERATOR = "spade_generator"
 STITCHING = "stitching_retargeting_module"
 NAMES = (APPEARANCE, MOTION, WARPING, GENERATOR, STITCHING)
 
-OFFICIAL_FOLDERS = ("base_models", "retargeting_models")
+OFFICIAL_FOLDERS = tuple(root + sub for root in ("", "liveportrait/") for sub in ("base_models", "retargeting_models"))
 REMEDY = "Run `talkinghead weights pull liveportrait`, or copy the official file there again."
 COUNTER = "num_batches_tracked"  # of batch norms: the only tensors that are whole numbers
 N_NAMED = 4  # tensors that a message names
