@@ -5,13 +5,11 @@ waits for it. Knows no network: what the stitching module computes is handed in.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from services.renderer.liveportrait.motion_extractor import RawMotion
+from services.renderer.liveportrait.motion_extractor import RawMotion
 
 N_KEYPOINTS = 21
 N_BINS = 66
@@ -103,7 +101,7 @@ def place_keypoints(x_c: Tensor, motion: Motion) -> Tensor:
     return torch.cat([x[..., :2] + motion.t[:, None, :2], x[..., 2:]], dim=-1)
 
 
-def refine(raw: "RawMotion") -> tuple[Tensor, Motion]:
+def refine(raw: RawMotion) -> tuple[Tensor, Motion]:
     """Turn what the motion extractor gives into key points and their motion.
 
     Args:
