@@ -12,6 +12,8 @@ SPEECH ?= tests/data/speech.flac
 OUT ?= demo.mp4
 TRAIN_MINUTES ?= 40
 CORPUS_ARGS ?=
+BUNDLE ?= liveportrait
+ARGS ?=
 ARGS ?=
 
 # Tools of the environment last on PATH; libraries that setup unpacked because it was not root (known after setup only).
@@ -19,7 +21,7 @@ WITH_ENV = export PATH="$$PATH:$(abspath $(BIN))"; libs=$(abspath $(VENV))/syste
 	if [ -e "$$libs" ]; then export LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test test-fast up demo bench train clean
+.PHONY: help setup fmt lint test test-fast up demo weights bench train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ up: $(READY) ## start the whole stack here (HOST, PORT, WORKDIR); Ctrl-C stops i
 
 demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, OUT)
 	@$(WITH_ENV) $(BIN)/talkinghead animate $(PORTRAIT) $(SPEECH) -o $(OUT) $(ARGS)
+
+weights: $(READY) ## pull published weights (BUNDLE), check them and convert them once
+	@$(WITH_ENV) $(BIN)/talkinghead weights pull $(BUNDLE) $(ARGS)
 
 bench: $(READY) ## measure the whole stack on this machine
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages
