@@ -4,13 +4,15 @@ import io
 import json
 from collections import OrderedDict
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from services.renderer.liveportrait.appearance import AppearanceConfig
 from services.renderer.liveportrait.checkpoint import NAMES, STITCHING, empty_networks, expected_shapes
-from services.renderer.liveportrait.config import CONFIG_FILE, NetworksConfig
+from services.renderer.liveportrait.config import CONFIG_FILE, NetworksConfig, write_config
 from services.renderer.liveportrait.dense_motion import WarpingConfig
 from services.renderer.liveportrait.generator import GeneratorConfig
 from services.renderer.liveportrait.motion_extractor import MotionExtractorConfig
@@ -37,6 +39,22 @@ def official_files(seed: int, config: NetworksConfig = TINY) -> dict[str, bytes]
     states = synthetic_states(seed, config)
     files = {official_path(name): saved(_as_published(name, state)) for name, state in states.items()}
     return {**files, CONFIG_FILE: json.dumps(asdict(config)).encode()}
+
+
+def write_official(folder: Path, seed: int = 0) -> None:
+    """The published files in their sub-folders, and ``config.json`` at the top."""
+    for name, content in official_files(seed).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def write_safetensors(folder: Path, seed: int = 0) -> None:
+    """A bundle's folder as a pull leaves it, without its lock file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, state in synthetic_states(seed).items():
+        save_file(state, folder / f"{name}.safetensors")
+    write_config(folder, TINY)
 
 
 def synthetic_states(seed: int, config: NetworksConfig = TINY) -> dict[str, dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Networks with synthetic weights, of any size."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from services.renderer.liveportrait.checkpoint import NAMES, Networks, empty_networks, expected_shapes
 from services.renderer.liveportrait.config import NetworksConfig
@@ -10,14 +10,6 @@ from tests.parity.fill import synthetic_state_dict
 def modules_by_name(networks: Networks) -> dict[str, nn.Module]:
     """The five networks under their official names."""
     return dict(zip(NAMES, (networks.F, networks.M, networks.W, networks.G, networks.S), strict=True))
-
-
-def synthetic_states(seed: int, config: NetworksConfig) -> dict[str, dict[str, Tensor]]:
-    """State dict of every network by its official name, under flat keys."""
-    return {
-        name: synthetic_state_dict(name, expected_shapes(module), seed)
-        for name, module in modules_by_name(empty_networks(config)).items()
-    }
 
 
 def synthetic_networks(seed: int, config: NetworksConfig) -> Networks:

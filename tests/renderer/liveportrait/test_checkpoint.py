@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from services.renderer.liveportrait.checkpoint import (
     APPEARANCE,
@@ -16,7 +16,6 @@ from services.renderer.liveportrait.checkpoint import (
     NAMES,
     STITCHING,
     WARPING,
-    Networks,
     empty_networks,
     expected_shapes,
     load_networks,
@@ -25,7 +24,8 @@ from services.renderer.liveportrait.checkpoint import (
 from services.renderer.liveportrait.config import NetworksConfig
 from shared.errors import WeightsMismatch
 from tests.parity.fill import manifest_entries
-from tests.renderer.liveportrait.tiny import TINY, synthetic_states, write_pth, write_safetensors
+from tests.parity.networks import modules_by_name
+from tests.tiny_liveportrait import RETARGETING, TINY, synthetic_states, write_official, write_safetensors
 
 HTML = b"<!DOCTYPE html>\n<html><body>401 Unauthorized</body></html>"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 181\n"
@@ -33,27 +33,24 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 181\n"
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    write_safetensors(tmp_path, TINY)
+    write_safetensors(tmp_path)
     return tmp_path
-
-
-def modules(networks: Networks) -> dict[str, nn.Module]:
-    return dict(zip(NAMES, (networks.F, networks.M, networks.W, networks.G, networks.S), strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_shapes_and_kinds_are_the_official_ones_in_their_order(name: str) -> None:
-    state = modules(empty_networks(NetworksConfig()))[name].state_dict()
+    state = modules_by_name(empty_networks(NetworksConfig()))[name].state_dict()
     official = [(entry["key"], entry["shape"], entry["dtype"]) for entry in manifest_entries(name)]
     ours = [(key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for key, tensor in state.items()]
     assert ours == official
 
 
-@pytest.mark.parametrize("write", [write_safetensors, write_pth])
-def test_both_formats_give_the_same_networks(write: Callable[[Path, NetworksConfig], None], tmp_path: Path) -> None:
-    write(tmp_path, TINY)
-    for name, module in modules(load_networks(tmp_path)).items():
-        expected = synthetic_states(TINY)[name]
+@pytest.mark.parametrize("write", [write_safetensors, write_official])
+def test_both_formats_give_the_same_networks(write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path)
+    expected_states = synthetic_states(0)
+    for name, module in modules_by_name(load_networks(tmp_path)).items():
+        expected = expected_states[name]
         assert list(module.state_dict()) == list(expected)
         assert all(torch.equal(tensor, expected[key]) for key, tensor in module.state_dict().items())
         assert not module.training
@@ -101,7 +98,7 @@ def as_integers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     [
         (without_two, "lacks fc.bias, fc.weight"),
         (with_another, "has unexpected fc.scale"),
-        (transposed, r"other shapes: fc.weight \(8, 16, 3, 3\), expected \(16, 8, 3, 3\)"),
+        (transposed, r"other shapes: fc.weight \(16, 32, 3, 3\), expected \(32, 16, 3, 3\)"),
         (with_nan, "NaN or infinity in up_0.conv_1.bias"),
         (with_infinity, "NaN or infinity in fc.weight"),
         (as_integers, "other kinds of numbers: fc.bias"),
@@ -148,15 +145,15 @@ def test_what_stands_in_the_place_of_weights_is_recognised(
 
 
 def write_zip_pth(path: Path) -> None:
-    torch.save(synthetic_states(TINY)[GENERATOR], path)
+    torch.save(synthetic_states(0)[GENERATOR], path)
 
 
 def write_legacy_pth(path: Path) -> None:
-    torch.save(synthetic_states(TINY)[GENERATOR], path, _use_new_zipfile_serialization=False)
+    torch.save(synthetic_states(0)[GENERATOR], path, _use_new_zipfile_serialization=False)
 
 
 def write_one_safetensors(path: Path) -> None:
-    save_file(synthetic_states(TINY)[GENERATOR], path)
+    save_file(synthetic_states(0)[GENERATOR], path)
 
 
 @pytest.mark.parametrize("kept", [0.001, 0.3, 0.99])
@@ -167,7 +164,7 @@ def write_one_safetensors(path: Path) -> None:
 def test_a_truncated_file_is_refused(write: Callable[[Path], None], suffix: str, kept: float, tmp_path: Path) -> None:
     path = tmp_path / f"{GENERATOR}{suffix}"
     write(path)
-    assert read_state(path).keys() == synthetic_states(TINY)[GENERATOR].keys()
+    assert read_state(path).keys() == synthetic_states(0)[GENERATOR].keys()
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(WeightsMismatch, match="truncated"):
@@ -222,8 +219,8 @@ def test_sizes_that_make_no_sense_are_refused(text: str, words: str, tmp_path: P
 
 
 def test_module_prefixes_are_dropped_from_the_stitching_file(tmp_path: Path) -> None:
-    write_pth(tmp_path, TINY)
-    raw = torch.load(tmp_path / "retargeting_models" / f"{STITCHING}.pth", weights_only=True)
+    write_official(tmp_path)
+    raw = torch.load(tmp_path / RETARGETING, weights_only=True)
     assert all(key.startswith("module.") for subnet in raw.values() for key in subnet)
-    state = read_state(tmp_path / "retargeting_models" / f"{STITCHING}.pth")
+    state = read_state(tmp_path / RETARGETING)
     assert list(state) == list(expected_shapes(empty_networks(TINY).S))
