@@ -18,12 +18,13 @@ from services.motion_dit.generator import MotionGenerator, Request
 from services.motion_dit.window import read_state
 from shared.bundles import Bundle, load_bundle
 from shared.errors import BadMessage, ConfigurationError, WeightsMismatch
+from shared.exposition import export_device
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import MotionPayload, Stage
 from shared.settings import Settings
 from shared.timeline import window_at
-from shared.worker import REFUSED, Task, serve
+from shared.worker import REFUSED, Task, refusing, serve
 
 log = structlog.get_logger(__name__)
 
@@ -122,10 +123,12 @@ def main() -> int:
     except (WeightsMismatch, ConfigurationError) as error:
         log.error("worker.refused", error=error.message)
         return REFUSED
+    if generator.device.type == "cuda":
+        export_device(torch.cuda, generator.device.index or 0)
     store = JobStore.from_settings(settings)
     handler = MotionHandler(generator, store, bundle, settings.motion_max_batch)
     return serve(handler, store, settings, "motion_dit")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(refusing(main))
