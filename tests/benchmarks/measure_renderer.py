@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.renderer.embedded import detect
+from services.renderer import detect
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet, render
 from shared.motion import EXP, PITCH, ROLL, SCALE, YAW, lip_opening

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.renderer.embedded import detect
+from services.renderer import detect
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet, render
 from shared.errors import NoFaceFound, ShapeError

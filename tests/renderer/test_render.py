@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.renderer.embedded import detect
+from services.renderer import detect
 from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.controls import controls_of
 from services.renderer.embedded.renderer import Puppet, render

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.renderer.detect import N_LANDMARKS, PERSON_PX
 from shared.codec import pack, unpack
 from shared.errors import BadMessage, ShapeError, VersionMismatch
 from shared.protocol import Output
 
 VERSION = 1
 CROP_PX = 512
-PERSON_PX = 128
-N_LANDMARKS = 478
 
 
 @dataclass(frozen=True)

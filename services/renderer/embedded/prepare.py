@@ -3,11 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from services.renderer import detect
 from services.renderer.embedded import crop as cropping
-from services.renderer.embedded import detect
 from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.geometry import Bytes, Floats
-from shared.errors import NoFaceFound, ShapeError
 from shared.protocol import Output
 
 FULL_PX = 1280
@@ -24,16 +23,9 @@ def prepare(portrait: NDArray[np.uint8], output: Output = "square") -> Appearanc
         NoFaceFound: there is no face in it.
         ShapeError: not an (H, W, 3) uint8 image.
     """
-    if portrait.ndim != 3 or portrait.shape[2] != 3 or portrait.dtype != np.uint8:
-        raise ShapeError(f"portrait of shape {portrait.shape} and dtype {portrait.dtype}; expected (H, W, 3) uint8 RGB")
+    face, warnings = detect.find_speaker(portrait)
     height, width = portrait.shape[:2]
-    faces = detect.find_faces(portrait)
-    if not faces:
-        raise NoFaceFound(
-            f"no face found in the {width}x{height} portrait; expected one face, seen from the front, "
-            "not covered, at least 64 pixels wide. Try a closer or brighter photo."
-        )
-    box = cropping.place(faces[0])
+    box = cropping.place(face)
     if output == "square":
         box = cropping.move_inside(box, width, height)
     texture = cropping.sample(portrait, box.matrix)
@@ -41,7 +33,7 @@ def prepare(portrait: NDArray[np.uint8], output: Output = "square") -> Appearanc
         texture = cropping.fill_outside(texture, box.matrix, width, height)
     landmarks = detect.landmarks_of_crop(texture)
     if landmarks is None:
-        landmarks = _into_crop(faces[0], box.matrix)
+        landmarks = _into_crop(face, box.matrix)
     photo, matrix = (None, box.matrix) if output == "square" else _reduced(portrait, box.matrix)
     return Appearance(
         texture=texture,
@@ -49,7 +41,7 @@ def prepare(portrait: NDArray[np.uint8], output: Output = "square") -> Appearanc
         landmarks=landmarks,
         person=detect.person_mask(texture),
         photo=photo,
-        warnings=_warnings(faces),
+        warnings=warnings,
     )
 
 
@@ -69,9 +61,3 @@ def _reduced(photo: Bytes, matrix: NDArray[np.float64]) -> tuple[Bytes, NDArray[
     if scale == 1.0:
         return np.ascontiguousarray(photo[:new_h, :new_w]), matrix
     return cropping.resized(photo, matrix, new_w, new_h)
-
-
-def _warnings(faces: list[Floats]) -> tuple[str, ...]:
-    if len(faces) > 1:
-        return (f"{len(faces)} faces found; the largest one speaks",)
-    return ()

@@ -10,18 +10,48 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from services.renderer.embedded.appearance import N_LANDMARKS, PERSON_PX
-from services.renderer.embedded.geometry import Bytes, Floats
+from shared.errors import NoFaceFound, ShapeError
 
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
+N_LANDMARKS = 478
+PERSON_PX = 128
 WORKING_PX = 1280
 CONFIDENCE = 0.3
 MAX_FACES = 5
 FACE_MARGIN = 1.0  # of the detected box, each side, around a face that only the detector finds
 TILE_PX = 640
 TILE_SCALES = (2, 4)  # the photo is searched in tiles of 1/2 and 1/4 of its size
+
+
+def find_speaker(portrait: Bytes) -> tuple[Floats, tuple[str, ...]]:
+    """Landmarks of the face that will speak, the largest, and what the user should know about the choice.
+
+    Args:
+        portrait: (H, W, 3) uint8 RGB, upright.
+
+    Returns:
+        (478, 3) float32 as of `find_faces`, and warnings in words.
+
+    Raises:
+        NoFaceFound: there is no face in it.
+        ShapeError: not an (H, W, 3) uint8 image.
+    """
+    if portrait.ndim != 3 or portrait.shape[2] != 3 or portrait.dtype != np.uint8:
+        raise ShapeError(f"portrait of shape {portrait.shape} and dtype {portrait.dtype}; expected (H, W, 3) uint8 RGB")
+    faces = find_faces(portrait)
+    if not faces:
+        height, width = portrait.shape[:2]
+        raise NoFaceFound(
+            f"no face found in the {width}x{height} portrait; expected one face, seen from the front, "
+            "not covered, at least 64 pixels wide. Try a closer or brighter photo."
+        )
+    notes = (f"{len(faces)} faces found; the largest one speaks",) if len(faces) > 1 else ()
+    return faces[0], notes
 
 
 def find_faces(photo: Bytes) -> list[Floats]:
