@@ -54,6 +54,9 @@ render_step_duration_seconds = Histogram(
     ["step"],
     buckets=DURATION_BUCKETS,
 )
+precision_fallbacks_total = Counter(
+    f"{PREFIX}precision_fallbacks_total", "Renderers that went over to fp32 after NaN or black frames"
+)
 frames_total = Counter(f"{PREFIX}frames_total", "Frames drawn, muxed, or sent to viewers", ["stage"])
 control_tasks_sent_total = Counter(f"{PREFIX}control_tasks_sent_total", "Control tasks sent to Celery", ["task"])
 jobs_total = Counter(f"{PREFIX}jobs_total", "Jobs that ended", ["outcome"])
