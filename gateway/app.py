@@ -20,9 +20,11 @@ from gateway.routes import events, health, jobs
 from gateway.settings import GatewaySettings
 from shared.artifacts import open_store
 from shared.bundles import load_bundle
+from shared.errors import ConfigurationError
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.metrics import announce
+from shared.redis_access import require_access
 from shared.redis_client import connect, connect_async
 from shared.scripts import Limits
 from shared.settings import unknown_variables
@@ -45,6 +47,11 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = open_services(effective)
+        try:
+            await asyncio.to_thread(require_access, effective.redis_url)
+        except ConfigurationError as error:
+            log.error("gateway.refused", error=error.message)
+            raise
         app.state.services = opened
         # One slow answer of Redis or the store must not hold the others up.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(BLOCKING_CALLS, "blocking"))

@@ -24,7 +24,7 @@ from shared.log import configure_logging
 from shared.media.video import EncoderOptions, blank_jpeg, encode_segment
 from shared.metrics import frames_total
 from shared.protocol import MuxPayload, Stage
-from shared.worker import Task, serve
+from shared.worker import Task, refusing, serve
 
 KIND = "muxer"
 STORE_RETRY_S = 1.0
@@ -110,4 +110,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(refusing(main))

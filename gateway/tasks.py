@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
-from celery.signals import beat_init, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import beat_init, worker_init, worker_process_init, worker_ready, worker_shutting_down
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -23,10 +23,12 @@ from gateway.records import Records
 from gateway.settings import ControlSettings
 from gateway.upkeep import expire_jobs, reconcile_marks, reconcile_shard
 from shared.artifacts import open_store
-from shared.errors import DependencyError, JobNotFound, StateError, TalkingHeadError
+from shared.errors import ConfigurationError, DependencyError, JobNotFound, StateError, TalkingHeadError
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import JobState, heartbeat_key
+from shared.redis_access import require_access
+from shared.worker import REFUSED
 
 KIND = "control"
 MAX_RETRIES = 2
@@ -180,6 +182,17 @@ def _announce(**_: object) -> None:
     threading.Thread(target=_beat_heart, args=(_leaving,), name="heartbeat", daemon=True).start()
 
 
+def _require_access(**_: object) -> None:
+    """End before Celery tries for ever: it takes a refused password for a broker that is away."""
+    settings = _settings()
+    try:
+        for url in dict.fromkeys((settings.broker_url, settings.redis_url)):
+            require_access(url)
+    except ConfigurationError as error:
+        log.error("control.refused", error=error.message)
+        raise SystemExit(REFUSED) from error
+
+
 def _announce_clock(**_: object) -> None:
     """Beat runs no task and has no heartbeat: what it sends is its sign of life."""
     settings = _settings()
@@ -208,9 +221,11 @@ def _beat_heart(leaving: threading.Event) -> None:
 
 
 _leaving = threading.Event()
+worker_init.connect(_require_access)
 worker_process_init.connect(_warm_up)
 worker_ready.connect(_announce)
 worker_shutting_down.connect(_withdraw)
+beat_init.connect(_require_access)
 beat_init.connect(_announce_clock)
 # Celery finds the application under this name; it connects to nothing until it is run.
 app = make_app(_settings())

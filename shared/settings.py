@@ -5,11 +5,15 @@ part of the field name (``renderer_max_batch`` is ``TH_RENDERER_MAX_BATCH``).
 """
 
 import os
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.secret import with_password
+
 PREFIX = "TH_"
+LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 
 
 class Settings(BaseSettings):
@@ -17,7 +21,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the data plane")
+    redis_url: str = Field(LOCAL_REDIS, description="Redis of the data plane")
+    redis_password_file: str = Field("", description="file with the password for TH_REDIS_URL; empty: none")
     celery_broker_url: str = Field("", description="Redis of the control plane; empty: the same Redis")
     artifacts_url: str = Field("./var/artifacts", description="folder or fsspec URL of uploads and results")
     bundle: str = Field("embedded", description="default model bundle")
@@ -38,6 +43,14 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="address at which a worker serves its metrics")
     metrics_port: int = Field(0, ge=0, le=65_535, description="port at which a worker serves its metrics; 0: off")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_password(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Put the password into the URL; a ConfigurationError passes through pydantic as it is."""
+        if file := values.get("redis_password_file"):
+            return values | {"redis_url": with_password(values.get("redis_url", LOCAL_REDIS), file)}
+        return values
+
     @property
     def shard_tags(self) -> tuple[str, ...]:
         """The shard tags, in order."""
@@ -51,6 +64,12 @@ class Settings(BaseSettings):
     def effective(self) -> dict[str, object]:
         """Values for the start-up log, with passwords masked."""
         return {name: _masked(value) for name, value in self.model_dump().items()}
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with which variable, in one line and without values that may be secret."""
+    told = (f"{PREFIX}{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+    return "; ".join(told) + ". See .env.example for names, units and defaults"
 
 
 def unknown_variables(*settings: type[Settings]) -> list[str]:

@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 
 import structlog
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared import metrics
@@ -19,14 +21,16 @@ from shared.errors import ConfigurationError, WeightsMismatch
 from shared.exposition import serve_metrics
 from shared.inbox import Inbox
 from shared.keeper import Keeper
+from shared.log import configure_logging
 from shared.protocol import heartbeat_key, stream_key
 from shared.reader import BLOCK_S, Reader
+from shared.redis_access import await_access
 from shared.redis_client import connect
-from shared.settings import Settings
+from shared.settings import Settings, explain
 from shared.streams import Consumer
 from shared.task import Task
 
-__all__ = ["Handler", "Task", "serve"]
+__all__ = ["Handler", "Task", "refusing", "serve"]
 
 DRAINED, BROKEN, REFUSED = 0, 1, 2
 LONGEST_RENEWAL_S = 4.0
@@ -57,10 +61,27 @@ def serve(
         metrics.announce(handler.stages)
         serve_metrics(settings.metrics_host, settings.metrics_port)
         handler.warm_up()
+        await_access(settings.redis_url, stop)
     except (WeightsMismatch, ConfigurationError) as error:
         log.error("worker.refused", error=error.message)
         return REFUSED
     return Worker(handler, store, settings, kind, stop).run()
+
+
+def refusing(main: Callable[[], int]) -> int:
+    """Run the main function of a process; a wrong setting ends it with what to do instead of a traceback.
+
+    Returns:
+        Its exit status, 2 when it refused to start.
+    """
+    configure_logging()
+    try:
+        return main()
+    except ValidationError as error:
+        log.error("worker.refused", error=explain(error))
+    except (WeightsMismatch, ConfigurationError) as error:
+        log.error("worker.refused", error=error.message)
+    return REFUSED
 
 
 class Worker:

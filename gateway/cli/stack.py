@@ -172,6 +172,7 @@ def _environment(workdir: Path, redis_url: str) -> dict[str, str]:
         **({"LD_LIBRARY_PATH": path} if libraries.exists() else {}),
         "TH_THREADS": os.environ.get("TH_THREADS", "1"),
         "TH_REDIS_URL": redis_url,
+        "TH_REDIS_PASSWORD_FILE": "",  # it is in the URL already
         "TH_WORKER_NAME": "",  # one name for several processes would mix up their work
         "TH_ARTIFACTS_URL": os.environ.get("TH_ARTIFACTS_URL", str(workdir / "artifacts")),
         "TMPDIR": str(workdir / SCRATCH),

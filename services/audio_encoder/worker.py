@@ -22,7 +22,7 @@ from shared.log import configure_logging
 from shared.protocol import EncodePayload, Stage
 from shared.settings import Settings
 from shared.timeline import Geometry, encoder_span, window_at
-from shared.worker import REFUSED, Task, serve
+from shared.worker import REFUSED, Task, refusing, serve
 
 KIND = "audio_encoder"
 log = structlog.get_logger(__name__)
@@ -100,4 +100,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(refusing(main))

@@ -1,8 +1,8 @@
 """START HERE. The renderer process: portraits to appearances, motion to JPEG frames.
 
-Takes the stages ``portrait`` and ``render``. Built appearances live in a small cache; a missing one is read from Redis
-or, when it has expired there, prepared again from the uploaded portrait. While a frame is drawn, the one before it is
-compressed in a thread.
+Takes the stages ``portrait`` and ``render``; which renderer draws is the bundle's choice (``choice.py``). Built
+portraits live in a small cache; a missing one is read from Redis or, when it has expired there, prepared again from the
+uploaded portrait. Drawing and compressing overlap in the executor; a slice is committed as soon as its last frame is compressed.
 """
 
 import os
@@ -13,91 +13,110 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, as_completed
+from contextlib import closing
+from functools import partial
+from typing import Generic
 
 import cv2
-import numpy as np
 import structlog
-from numpy.typing import NDArray
-from pydantic import Field
 
-from services.renderer.drawn_face import draw_face
-from services.renderer.embedded.appearance import Appearance
-from services.renderer.embedded.prepare import prepare
-from services.renderer.embedded.renderer import Puppet
+from services.renderer.choice import build_renderer
+from services.renderer.executor import Executor
+from services.renderer.interface import AppearanceT, Renderer, SubjectT
+from services.renderer.jpeg import encode_jpeg
+from services.renderer.packing import Order
+from services.renderer.settings import Limits, RendererSettings
 from shared.artifacts import ArtifactStore, open_store
-from shared.errors import BadMessage, NoFaceFound, ShapeError
+from shared.bundles import load_bundle
+from shared.errors import BadMessage, ShapeError
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.media.portrait import decode_portrait
 from shared.metrics import frames_total
-from shared.motion import neutral_rows
 from shared.protocol import Output, PortraitPayload, RenderPayload, Stage, shard_of
-from shared.settings import Settings
 from shared.task import Task
-from shared.worker import serve
+from shared.worker import refusing, serve
 
 KIND = "renderer"
-DEADLINE_S = 60.0
+DEFAULTS = Limits()
 
 log = structlog.get_logger()
 
 
-class RendererSettings(Settings):
-    """What a renderer reads."""
-
-    jpeg_quality: int = Field(90, ge=30, le=100, description="quality of streamed frames, 4:2:0")
-    renderer_cache: int = Field(16, ge=1, description="built appearances kept in memory (about 10 MB each)")
-
-
-class RenderHandler:
-    """Handles one message at a time: frames gain nothing from batches on a CPU.
+class RenderHandler(Generic[AppearanceT, SubjectT]):
+    """Prepares portraits and draws slices with one renderer.
 
     Args:
         store: jobs and appearances.
         artifacts: uploaded portraits.
-        jpeg_quality: 30..100.
-        cache_size: built appearances kept.
+        renderer: what draws.
+        limits: of messages, time and memory.
     """
 
     stages: Sequence[Stage] = (Stage.PORTRAIT, Stage.RENDER)
-    max_batch = 1
-    deadline_s = DEADLINE_S
 
-    def __init__(self, store: JobStore, artifacts: ArtifactStore, jpeg_quality: int = 90, cache_size: int = 16) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        artifacts: ArtifactStore,
+        renderer: Renderer[AppearanceT, SubjectT],
+        limits: Limits = DEFAULTS,
+    ) -> None:
+        self.max_batch = limits.messages
+        self.deadline_s = limits.deadline_s
         self._store = store
         self._artifacts = artifacts
-        self._cache: OrderedDict[tuple[str, Output], Puppet] = OrderedDict()
-        self._cache_size = cache_size
-        self._quality = jpeg_quality
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="jpeg")
+        self._renderer = renderer
+        self._executor = Executor(renderer, partial(encode_jpeg, quality=limits.jpeg_quality))
+        self._cache: OrderedDict[tuple[str, Output], SubjectT] = OrderedDict()
+        self._cache_size = limits.cached
 
     def warm_up(self) -> None:
-        """Load MediaPipe's models and draw real shapes once, so that the first job meets a warm worker."""
-        portrait = draw_face()
-        try:
-            appearance = prepare(portrait, "square")
-        except NoFaceFound:
-            log.warning("warm_up.no_face")
-            return
-        moving = neutral_rows(3)
-        moving[:, 3 * 19 + 1] = 0.05
-        moving[:, 68] = 2.0
-        moving[:, 3 * 11 + 1] = 0.01
-        self._jpegs(Puppet(appearance), moving, None)
+        """Run every shape once, so that the first job meets a warm worker."""
+        self._renderer.warm_up()
+
+    def close(self) -> None:
+        """End the executor's threads."""
+        self._executor.close()
 
     def handle(self, tasks: Sequence[Task]) -> None:
-        """Prepare portraits and draw slices, committing each on its own."""
+        """Prepare portraits and draw slices, committing each on its own as soon as it is done."""
+        drawn: list[tuple[Task, Order[SubjectT]]] = []
         for task in tasks:
             payload = task.payload
             if isinstance(payload, PortraitPayload):
                 self._prepare(task, payload)
             elif isinstance(payload, RenderPayload):
-                self._render(task, payload)
+                drawn.append((task, self._order(task, payload)))
             else:
                 raise BadMessage(
                     f"a renderer got {task.unit} with {type(payload).__name__}; expected portrait or render"
                 )
+        self._draw(drawn)
+
+    def _draw(self, drawn: Sequence[tuple[Task, Order[SubjectT]]]) -> None:
+        """Draw slices together; the error of one is raised when the others are committed."""
+        futures = self._executor.submit([order for _, order in drawn])
+        tasks = {future: task for future, (task, _) in zip(futures, drawn, strict=True)}
+        errors: list[BaseException] = []
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is None:
+                    self._commit(tasks[future], future)
+                else:
+                    errors.append(error)
+        finally:
+            for future in futures:
+                future.cancel()
+        if errors:
+            raise errors[0]
+
+    def _commit(self, task: Task, future: "Future[list[bytes]]") -> None:
+        jpegs = future.result()
+        self._store.commit_slice(task, jpegs)
+        frames_total.labels(stage=Stage.RENDER.value).inc(len(jpegs))
 
     def _prepare(self, task: Task, payload: PortraitPayload) -> None:
         appearance = self._appearance_from_upload(payload.portrait_file, payload.output)
@@ -105,23 +124,14 @@ class RenderHandler:
         for warning in appearance.warnings:
             log.warning("portrait.warning", text=warning)
         # Build it now: the first slice of this job is likely to come here next.
-        self._remember(payload.portrait_digest, payload.output, Puppet(appearance))
+        self._remember(payload.portrait_digest, payload.output, self._renderer.build(appearance))
 
-    def _render(self, task: Task, payload: RenderPayload) -> None:
+    def _order(self, task: Task, payload: RenderPayload) -> Order[SubjectT]:
         if len(payload.motion) != payload.n_slice_frames:
             raise ShapeError(f"slice of {payload.n_slice_frames} frames with {len(payload.motion)} motion rows")
-        puppet = self._puppet(task, payload)
-        jpegs = self._jpegs(puppet, payload.motion, payload.reference)
-        self._store.commit_slice(task, jpegs)
-        frames_total.labels(stage=Stage.RENDER.value).inc(len(jpegs))
+        return Order(self._subject(task, payload), payload.motion, payload.reference)
 
-    def _jpegs(self, puppet: Puppet, motion: NDArray[np.float32], reference: NDArray[np.float32] | None) -> list[bytes]:
-        waiting: list[Future[bytes]] = [
-            self._encoder.submit(encode_jpeg, frame, self._quality) for frame in puppet.frames(motion, reference)
-        ]
-        return [future.result() for future in waiting]
-
-    def _puppet(self, task: Task, payload: RenderPayload) -> Puppet:
+    def _subject(self, task: Task, payload: RenderPayload) -> SubjectT:
         key = (payload.portrait_digest, payload.output)
         if key in self._cache:
             self._cache.move_to_end(key)
@@ -133,30 +143,18 @@ class RenderHandler:
             self._store.store_appearance(shard, payload.portrait_digest, appearance.to_bytes())
             log.info("appearance.rebuilt", digest=payload.portrait_digest)
         else:
-            appearance = Appearance.from_bytes(stored)
-        return self._remember(payload.portrait_digest, payload.output, Puppet(appearance))
+            appearance = self._renderer.load(stored)
+        return self._remember(payload.portrait_digest, payload.output, self._renderer.build(appearance))
 
-    def _appearance_from_upload(self, path: str, output: Output) -> Appearance:
-        return prepare(decode_portrait(self._artifacts.read_bytes(path)), output)
+    def _appearance_from_upload(self, path: str, output: Output) -> AppearanceT:
+        return self._renderer.prepare(decode_portrait(self._artifacts.read_bytes(path)), output)
 
-    def _remember(self, digest: str, output: Output, puppet: Puppet) -> Puppet:
-        self._cache[digest, output] = puppet
+    def _remember(self, digest: str, output: Output, subject: SubjectT) -> SubjectT:
+        self._cache[digest, output] = subject
         self._cache.move_to_end((digest, output))
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
-        return puppet
-
-
-def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
-    """Compress (h, w, 3) uint8 RGB as baseline JPEG with 4:2:0 chroma; equal input, equal bytes."""
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    ]
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)
-    return bytes(data)
+        return subject
 
 
 def main() -> int:
@@ -164,10 +162,11 @@ def main() -> int:
     settings = RendererSettings()
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
     cv2.setNumThreads(settings.threads)
+    renderer, limits = build_renderer(load_bundle(settings.bundle, settings.bundle_file), settings)
     store = JobStore.from_settings(settings)
-    handler = RenderHandler(store, open_store(settings.artifacts_url), settings.jpeg_quality, settings.renderer_cache)
-    return serve(handler, store, settings, KIND)
+    with closing(RenderHandler(store, open_store(settings.artifacts_url), renderer, limits)) as handler:
+        return serve(handler, store, settings, KIND)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(refusing(main))
