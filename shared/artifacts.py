@@ -6,6 +6,7 @@ with one put. Paths are relative, with forward slashes (``jobs/ID/speech.pcm``).
 
 import contextlib
 import errno
+import importlib
 import shutil
 import tempfile
 import uuid
@@ -20,6 +21,14 @@ from shared.errors import ArtifactMissing, ArtifactUnavailable
 TEMPORARY_SUFFIX = ".part"
 COPY_CHUNK_BYTES = 1 << 20
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM})
+# What drivers raise besides OSError, by scheme; the modules are there where the driver is installed.
+DRIVER_ERRORS = {
+    "s3": (
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+        ("aiohttp", "ClientError"),
+    ),
+}
 
 
 class ArtifactStore(Protocol):
@@ -68,13 +77,15 @@ def open_store(url: str) -> ArtifactStore:
     if scheme in ("file", "local"):
         return LocalStore(Path(rest))
     try:
-        filesystem, root = fsspec.core.url_to_fs(url)
+        # Other processes write too: what a folder held a moment ago says nothing about now.
+        filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        driver_errors = [getattr(importlib.import_module(name), cls) for name, cls in DRIVER_ERRORS.get(scheme, ())]
     except (ValueError, ImportError) as error:
         raise ArtifactUnavailable(
             f"cannot open the artifact store {scheme}://: {error}. Set TH_ARTIFACTS_URL to a folder or to an "
-            "fsspec URL whose driver is installed."
+            "fsspec URL whose driver is installed (s3:// needs the package s3fs)."
         ) from error
-    return RemoteStore(filesystem, root)
+    return RemoteStore(filesystem, root, tuple(driver_errors))
 
 
 class LocalStore:
@@ -155,15 +166,22 @@ class LocalStore:
 
 
 class RemoteStore:
-    """Anything fsspec reaches; one put or pipe is atomic there."""
+    """Anything fsspec reaches; one put or pipe is atomic there.
 
-    def __init__(self, filesystem: Any, root: str) -> None:
+    Args:
+        filesystem: of fsspec.
+        root: bucket and prefix.
+        driver_errors: what the driver raises besides OSError when the store is away or refuses.
+    """
+
+    def __init__(self, filesystem: Any, root: str, driver_errors: tuple[type[Exception], ...] = ()) -> None:
         self.filesystem = filesystem
         self.root = root.rstrip("/")
+        self.driver_errors = driver_errors
 
     def write(self, path: str, data: bytes) -> None:
         """Put bytes in place at once."""
-        with _explained("write", path):
+        with self._explained("write", path):
             self.filesystem.pipe_file(self._place(path), data)
 
     @contextlib.contextmanager
@@ -172,7 +190,7 @@ class RemoteStore:
         with tempfile.TemporaryDirectory(prefix="talkinghead-") as folder:
             temporary = Path(folder, Path(path).name)
             yield temporary
-            with _explained("write", path):
+            with self._explained("write", path):
                 self.filesystem.put_file(str(temporary), self._place(path))
 
     @contextlib.contextmanager
@@ -180,35 +198,34 @@ class RemoteStore:
         """A temporary local copy."""
         with tempfile.TemporaryDirectory(prefix="talkinghead-") as folder:
             temporary = Path(folder, Path(path).name)
-            with _explained("read", path):
+            with self._explained("read", path):
                 self.filesystem.get_file(self._place(path), str(temporary))
             yield temporary
 
     def read_bytes(self, path: str) -> bytes:
         """The whole content."""
-        with _explained("read", path):
+        with self._explained("read", path):
             return bytes(self.filesystem.cat_file(self._place(path)))
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Bytes [start, stop)."""
-        with _explained("read", path):
+        with self._explained("read", path):
             return bytes(self.filesystem.cat_file(self._place(path), start=start, end=max(start, stop)))
 
     def size(self, path: str) -> int:
         """Length in bytes."""
-        with _explained("read", path):
+        with self._explained("read", path):
             return int(self.filesystem.size(self._place(path)))
 
     def exists(self, path: str) -> bool:
         """True when there is such a file."""
-        with _explained("read", path):
+        with self._explained("read", path):
             return bool(self.filesystem.isfile(self._place(path)))
 
     def names(self, folder: str) -> list[str]:
         """Names directly inside."""
-        with _explained("list", folder):
+        with self._explained("list", folder):
             try:
-                self.filesystem.invalidate_cache()
                 entries = self.filesystem.ls(self._place(folder), detail=False)
             except FileNotFoundError:
                 return []
@@ -216,11 +233,26 @@ class RemoteStore:
 
     def delete(self, path: str) -> None:
         """Remove a file or folder."""
-        with _explained("delete", path), contextlib.suppress(FileNotFoundError):
+        with self._explained("delete", path), contextlib.suppress(FileNotFoundError):
             self.filesystem.rm(self._place(path), recursive=True)
 
     def _place(self, path: str) -> str:
         return f"{self.root}/{_checked(path)}"
+
+    @contextlib.contextmanager
+    def _explained(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            with _explained(verb, path):
+                yield
+        except ArtifactMissing as error:
+            if verb != "write" or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise ArtifactUnavailable(
+                f"cannot write {path}: {self.root} does not exist. Create the bucket, or mend TH_ARTIFACTS_URL.",
+                retry_after_s=5.0,
+            ) from error
+        except self.driver_errors as error:
+            raise _unavailable(verb, path, error) from error
 
 
 def store_stream(store: ArtifactStore, path: str, source: IO[bytes]) -> int:
@@ -246,6 +278,12 @@ def _missing(path: str) -> ArtifactMissing:
     return ArtifactMissing(f"no artifact {path}; it was deleted or never written")
 
 
+def _unavailable(verb: str, path: str, reason: object) -> ArtifactUnavailable:
+    return ArtifactUnavailable(
+        f"cannot {verb} {path}: {reason}. Check space, rights and reachability of TH_ARTIFACTS_URL.", retry_after_s=5.0
+    )
+
+
 @contextlib.contextmanager
 def _explained(verb: str, path: str, only: frozenset[int] | None = None) -> Iterator[None]:
     """Turn errors of the file system into ours: not there is final, everything else (full, gone, forbidden) may heal.
@@ -262,8 +300,4 @@ def _explained(verb: str, path: str, only: frozenset[int] | None = None) -> Iter
             raise
         if isinstance(error, FileNotFoundError):
             raise _missing(path) from error
-        raise ArtifactUnavailable(
-            f"cannot {verb} {path}: {error.strerror or error}. "
-            "Check space, rights and reachability of TH_ARTIFACTS_URL.",
-            retry_after_s=5.0,
-        ) from error
+        raise _unavailable(verb, path, error.strerror or error) from error

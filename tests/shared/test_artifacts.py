@@ -1,18 +1,32 @@
-"""Both kinds of store behave alike; files appear whole or not at all; errors say what can be done."""
+"""All kinds of store behave alike; files appear whole or not at all; errors say what can be done."""
 
 import errno
 import io
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.artifacts import ArtifactStore, open_store, store_stream
 from shared.errors import ArtifactMissing, ArtifactUnavailable
+from tests.s3_server import CREDENTIALS, S3Server, running_s3
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with running_s3() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return open_store(f"{server.url}/{uuid.uuid4().hex}")
     return open_store(str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path}")
 
 
@@ -132,3 +146,32 @@ def test_a_file_in_the_way_is_an_error_that_can_heal(tmp_path: Path) -> None:
 def test_unknown_schemes_are_refused() -> None:
     with pytest.raises(ArtifactUnavailable, match="TH_ARTIFACTS_URL"):
         open_store("nonsense://bucket")
+
+
+def test_what_others_write_is_seen_at_once(s3: S3Server) -> None:
+    store = open_store(f"{s3.url}/seen")
+    store.write("jobs/a/x", b"1")
+    assert store.names("jobs/a") == ["x"]
+    assert not store.exists("jobs/a/y")
+    s3.put("artifacts/seen/jobs/a/y", b"22")
+    assert store.exists("jobs/a/y")
+    assert store.size("jobs/a/y") == 2
+    assert store.names("jobs/a") == ["x", "y"]
+
+
+def test_a_bucket_that_is_missing_is_named(s3: S3Server) -> None:
+    store = open_store("s3://elsewhere/artifacts")
+    with pytest.raises(ArtifactUnavailable, match="elsewhere/artifacts does not exist") as seen:
+        store.write("jobs/a/x", b"1")
+    assert seen.value.retryable
+
+
+@pytest.mark.slow
+def test_a_store_that_is_away_is_an_error_that_can_heal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow because the driver tries a few times itself."""
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    store = open_store("s3://away/artifacts")
+    with pytest.raises(ArtifactUnavailable, match="Could not connect") as seen:
+        store.read_bytes("jobs/a/x")
+    assert seen.value.retryable
