@@ -2,18 +2,19 @@
 
 The shipped ones are listed here; operators add their own in a JSON file (``TH_BUNDLE_FILE``) of the form
 ``{"NAME": {"version": "1", "context": 10, "hop": 65, "margin": 10, "hidden_size": 768, "receptive_field": 400,
-"relative_motion": true}}``.
+"relative_motion": true, "renderer": "embedded"}}``; ``renderer`` may be left out.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from shared.errors import ConfigurationError
 from shared.timeline import Geometry
 
 LOUDNESS_COLUMNS = 1
+RendererName = Literal["embedded", "liveportrait"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Bundle:
         hidden_size: width of the audio encoder.
         receptive_field: samples one encoder feature sees.
         relative_motion: rows are relative to the portrait (the neutral row is the photo).
+        renderer: the weight-free warp, or LivePortrait's networks.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Bundle:
     hidden_size: int
     receptive_field: int
     relative_motion: bool
+    renderer: RendererName = "embedded"
 
     @property
     def feature_size(self) -> int:
@@ -42,15 +45,18 @@ class Bundle:
         return self.hidden_size + LOUDNESS_COLUMNS
 
 
+EMBEDDED = Bundle(
+    name="embedded",
+    version="1",
+    geometry=Geometry(context=10, hop=65, margin=10),
+    hidden_size=192,
+    receptive_field=720,
+    relative_motion=True,
+)
 BUNDLES = {
-    "embedded": Bundle(
-        name="embedded",
-        version="1",
-        geometry=Geometry(context=10, hop=65, margin=10),
-        hidden_size=192,
-        receptive_field=720,
-        relative_motion=True,
-    ),
+    "embedded": EMBEDDED,
+    # The shipped encoder and motion, shown by LivePortrait's networks.
+    "liveportrait": replace(EMBEDDED, name="liveportrait", renderer="liveportrait"),
 }
 
 
@@ -92,6 +98,9 @@ def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
             raise ValueError(f"{key} of bundle {name!r} is {value!r}; expected a positive integer")
     if not isinstance(facts["relative_motion"], bool):
         raise ValueError(f"relative_motion of bundle {name!r} is {facts['relative_motion']!r}; expected true or false")
+    renderer = facts.get("renderer", "embedded")
+    if renderer not in get_args(RendererName):
+        raise ValueError(f"renderer of bundle {name!r} is {renderer!r}; expected one of {get_args(RendererName)}")
     return Bundle(
         name=name,
         version=str(facts["version"]),
@@ -99,4 +108,5 @@ def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
         hidden_size=counts["hidden_size"],
         receptive_field=counts["receptive_field"],
         relative_motion=facts["relative_motion"],
+        renderer=renderer,
     )

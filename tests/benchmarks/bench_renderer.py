@@ -15,7 +15,7 @@ import numpy as np
 
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet
-from services.renderer.worker import encode_jpeg
+from services.renderer.jpeg import encode_jpeg
 from shared.motion import EXP, PITCH, ROLL, SLIDER_INDEX, YAW, exp_from_sliders, neutral_rows
 from tests.benchmarks.environment import environment_facts
 from tests.benchmarks.portraits import astronaut

@@ -30,7 +30,7 @@ from services.motion_dit.generator import MotionGenerator, Request
 from services.motion_dit.window import first_state
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet
-from services.renderer.worker import encode_jpeg
+from services.renderer.jpeg import encode_jpeg
 from shared.bundles import load_bundle
 from shared.media.audio import decode_speech
 from shared.media.portrait import decode_portrait

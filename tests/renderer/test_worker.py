@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
@@ -11,8 +11,9 @@ import pytest
 
 from services.renderer.drawn_face import draw_face
 from services.renderer.embedded.appearance import Appearance
-from services.renderer.embedded.renderer import Puppet
-from services.renderer.worker import RenderHandler, encode_jpeg
+from services.renderer.embedded.renderer import EmbeddedRenderer, Puppet
+from services.renderer.jpeg import encode_jpeg
+from services.renderer.worker import RenderHandler
 from shared.artifacts import open_store
 from shared.errors import BadMessage
 from shared.frames import decode_slice
@@ -33,7 +34,7 @@ N_FRAMES = 8
 def _renderer(url: str, folder: Path) -> Iterator[None]:
     settings = Settings.model_validate({"redis_url": url, "worker_name": "renderer-under-test"})
     store = JobStore.from_settings(settings)
-    handler = RenderHandler(store, open_store(str(folder)))
+    handler = RenderHandler(store, open_store(str(folder)), EmbeddedRenderer())
     stop = threading.Event()
     thread = threading.Thread(target=serve, args=(handler, store, settings, "renderer", stop))
     thread.start()
@@ -42,6 +43,7 @@ def _renderer(url: str, folder: Path) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+        handler.close()
         store.client.close()
 
 
@@ -75,7 +77,8 @@ def test_an_appearance_that_expired_is_prepared_again(store: JobStore, tmp_path:
     payload = RenderPayload("digest-lost", artifact_path(job_id, "portrait.png"), "square", N_FRAMES, talking(N_FRAMES))
     task = Task(job_id, Unit.parse("render:0"), "1-1", "th:{0}:render:embedded", 1, payload)
     assert store.load_appearance("0", "digest-lost") is None
-    RenderHandler(store, open_store(str(tmp_path))).handle([task])
+    with closing(RenderHandler(store, open_store(str(tmp_path)), EmbeddedRenderer())) as handler:
+        handler.handle([task])
     stored = store.load_appearance("0", "digest-lost")
     assert stored is not None
     assert Appearance.from_bytes(stored).output == "square"
@@ -99,9 +102,11 @@ def test_a_portrait_without_a_face_fails_the_job(redis_url: str, store: JobStore
 
 
 def test_work_of_another_stage_is_refused(store: JobStore, tmp_path: Path) -> None:
-    handler = RenderHandler(store, open_store(str(tmp_path)))
     task = Task("0-x", Unit.parse("encode:0"), "1-1", "s", 1, EncodePayload("f", 1, 65, 1.0))
-    with pytest.raises(BadMessage, match="encode:0"):
+    with (
+        closing(RenderHandler(store, open_store(str(tmp_path)), EmbeddedRenderer())) as handler,
+        pytest.raises(BadMessage, match="encode:0"),
+    ):
         handler.handle([task])
 
 

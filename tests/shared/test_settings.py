@@ -60,6 +60,16 @@ def test_a_bundle_of_ones_own_is_defined_in_a_file(tmp_path: Path) -> None:
         load_bundle("nope", str(file))
 
 
+def test_a_bundle_names_its_renderer(tmp_path: Path) -> None:
+    file = tmp_path / "bundles.json"
+    file.write_text(json.dumps({"warped": BUNDLE, "large": BUNDLE | {"renderer": "liveportrait"}}))
+    renderers = [load_bundle(name, str(file)).renderer for name in ("embedded", "liveportrait", "warped", "large")]
+    assert renderers == ["embedded", "liveportrait", "embedded", "liveportrait"]
+    file.write_text(json.dumps({"odd": BUNDLE | {"renderer": "oil"}}))
+    with pytest.raises(ConfigurationError, match="expected one of"):
+        load_bundle("odd", str(file))
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"base": {}}', json.dumps({"base": BUNDLE | {"hop": 0}}), json.dumps({"b": BUNDLE | {"hop": "65"}})],
