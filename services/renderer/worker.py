@@ -2,7 +2,8 @@
 
 Takes the stages ``portrait`` and ``render``; which renderer draws is the bundle's choice (``choice.py``). Built
 portraits live in a small cache; a missing one is read from Redis or, when it has expired there, prepared again from the
-uploaded portrait. Drawing and compressing overlap in the executor; a slice is committed as soon as its last frame is compressed.
+uploaded portrait. Drawing and compressing overlap in the executor; a slice is committed as soon as its last frame is
+compressed.
 """
 
 import os

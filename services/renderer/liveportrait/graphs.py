@@ -116,8 +116,8 @@ class GraphPerSize:
         seen, expected = _shapes(inputs), None if graph is None else _shapes(graph.inputs)
         if graph is None or seen != expected:
             raise ShapeError(
-                f"inputs {seen}; the CUDA graphs were captured for batches of {sorted(self._graphs)} frames and, for this "
-                f"one, {expected}. Start the renderer again so that it captures the new shapes, or set "
+                f"inputs {seen}; the CUDA graphs were captured for batches of {sorted(self._graphs)} frames, this one "
+                f"for {expected}. Start the renderer again so that it captures the new shapes, or set "
                 "TH_RENDERER_GRAPHS=off."
             )
         return graph.replay(inputs)
