@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := shared services gateway training tests
+SOURCES := shared services gateway training tests deploy
 HOST ?=
 PORT ?=
 WORKDIR ?= var/stack
@@ -42,6 +42,7 @@ lint: $(READY) ## check format, ruff, mypy and import contracts
 	$(BIN)/lint-imports
 
 test: $(READY) ## run every test: real Redis, Celery, workers and whole jobs included
+	@sh deploy/prometheus.sh
 	@$(WITH_ENV) $(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY) ## run the inner loop: no processes, under a minute
