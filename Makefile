@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 SOURCES := shared services gateway training tests deploy
 HOST ?=
 PORT ?=
+URL ?=
 WORKDIR ?= var/stack
 PORTRAIT ?= tests/data/portrait.jpg
 SPEECH ?= tests/data/speech.flac
@@ -21,7 +22,7 @@ WITH_ENV = export PATH="$$PATH:$(abspath $(BIN))"; libs=$(abspath $(VENV))/syste
 	if [ -e "$$libs" ]; then export LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test test-fast up demo weights bench train clean
+.PHONY: help setup fmt lint test test-fast up demo page weights bench train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ demo: $(READY) ## animate the sample portrait into demo.mp4 (PORTRAIT, SPEECH, O
 
 weights: $(READY) ## pull published weights (BUNDLE), check them and convert them once
 	@$(WITH_ENV) $(BIN)/talkinghead weights pull $(BUNDLE) $(ARGS)
+
+page: $(READY) ## a page to try it in a browser (HOST, PORT, URL of a running gateway); Ctrl-C stops it
+	@$(WITH_ENV) $(BIN)/talkinghead demo $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(URL),--url $(URL))
 
 bench: $(READY) ## measure the whole stack on this machine
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages

@@ -1,5 +1,6 @@
 """`talkinghead demo`: the page, with a private stack behind it unless a gateway is named."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from gateway.cli.stack import StackOptions, base_url, running_stack
 from gateway.demo.settings import DemoSettings
 from shared.errors import ConfigurationError
 
-Check = Callable[[], None]
+Call = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,19 @@ def demo(options: DemoOptions) -> None:
     port = port_near(options.host, options.port)
     if options.port not in (0, port):
         console.print(f"port {options.port} is taken, using {port}")
+    with _uploads():
+        _serve(options, port, console)
+
+
+def _serve(options: DemoOptions, port: int, console: Console) -> None:
     serve = _page_server()
     settings = DemoSettings().model_copy(update={"demo_host": options.host})
     with _gateway(options.url, console) as (url, check):
-        console.print(f"[bold]ready[/bold]: open {base_url(options.host, port)}   (gateway: {url}; Ctrl-C stops)")
-        serve(settings, url, port, check)
+
+        def announce() -> None:
+            console.print(f"[bold]ready[/bold]: open {base_url(options.host, port)}   (Ctrl-C stops)")
+
+        serve(settings, url, port, check, announce)
 
 
 def port_near(host: str, port: int) -> int:
@@ -63,7 +72,16 @@ def port_near(host: str, port: int) -> int:
     return port or free_port(host)
 
 
-def _page_server() -> Callable[[DemoSettings, str, int, Check], None]:
+@contextmanager
+def _uploads() -> Iterator[None]:
+    """A folder for what users upload, gone with the page; read by Gradio, which is told to send no statistics."""
+    with tempfile.TemporaryDirectory(prefix="talkinghead-page-") as folder:
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder)
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        yield
+
+
+def _page_server() -> Callable[[DemoSettings, str, int, Call, Call], None]:
     """The page's server; imported here because Gradio takes seconds to load and no other command needs it."""
     try:
         from gateway.demo.page import serve
@@ -75,7 +93,7 @@ def _page_server() -> Callable[[DemoSettings, str, int, Check], None]:
 
 
 @contextmanager
-def _gateway(url: str, console: Console) -> Iterator[tuple[str, Check]]:
+def _gateway(url: str, console: Console) -> Iterator[tuple[str, Call]]:
     """A gateway's URL, and what raises when the stack behind it was given up."""
     if url:
         yield url, lambda: None

@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gateway.cli.animate import AnimateOptions, animate
+from gateway.cli.demo import DemoOptions, demo
 from gateway.cli.stack import StackOptions
 from gateway.cli.up import up
 from gateway.cli.weights import add_commands as add_weights_commands
+from gateway.demo.settings import DemoSettings
 from gateway.settings import GatewaySettings
 from shared.errors import TalkingHeadError
 
@@ -55,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_weights_commands(
         commands.add_parser("weights", help="pull, list and verify weights that do not ship with this")
     )
+    _add_demo(commands.add_parser("demo", help="the page to try it out, in a browser, until Ctrl-C"))
     return parser
 
 
@@ -80,6 +83,13 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run_up)
 
 
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="gateway to use (default TH_DEMO_API_URL; none: start a private stack)")
+    parser.add_argument("--host", help="address of the page (default TH_DEMO_HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port of the page (default TH_DEMO_PORT, 9995; taken: a free one)")
+    parser.set_defaults(run=_run_demo)
+
+
 def _run_animate(parsed: argparse.Namespace) -> None:
     named = ("seed", "head_motion", "expressiveness", "output")
     fields = {name: str(getattr(parsed, name)) for name in named if getattr(parsed, name) is not None}
@@ -97,6 +107,17 @@ def _run_up(parsed: argparse.Namespace) -> None:
             n_renderers=parsed.renderers,
             redis_url="" if own_redis else settings.redis_url,
             start_timeout_s=parsed.start_timeout,
+        )
+    )
+
+
+def _run_demo(parsed: argparse.Namespace) -> None:
+    settings = DemoSettings()
+    demo(
+        DemoOptions(
+            url=settings.demo_api_url if parsed.url is None else parsed.url,
+            host=settings.demo_host if parsed.host is None else parsed.host,
+            port=settings.demo_port if parsed.port is None else parsed.port,
         )
     )
 

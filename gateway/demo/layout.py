@@ -5,7 +5,6 @@ from typing import Any
 
 import gradio as gr
 import httpx
-from gradio.data_classes import ImageData
 
 from gateway.demo.submission import Answer, submit
 
@@ -14,7 +13,9 @@ STYLE = "player.css"
 FOOTER: list[Any] = []
 UI_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 CODE_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
-THEME = gr.themes.Soft(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=UI_FONT, font_mono=CODE_FONT)
+THEME = gr.themes.Soft(
+    primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=UI_FONT, font_mono=CODE_FONT
+)
 INTRODUCTION = """
 <header class="th-head"><h1>Talking Head</h1>
 <p>A portrait and a voice go in; you watch the person speak while the video is being made.</p></header>
@@ -24,20 +25,12 @@ PLAYER = "<talking-head-player></talking-head-player>"
 BEFORE = "(...values) => { document.querySelector('talking-head-player').submitting(); return values; }"
 AFTER = "(...values) => { document.querySelector('talking-head-player').answered(...values); }"
 BROKEN = "() => { document.querySelector('talking-head-player').answered(null); }"
+PORTRAIT = "portrait.jpg"
+EXAMPLES = {"speech.flac": "An astronaut, 9 seconds", "speech_short.flac": "The same, 2 seconds"}
 OUTPUTS = [("Face (512 x 512)", "square"), ("Whole photo", "full")]
 MAX_FACTOR = 1.5
 SWEEP_S = 600
 MAX_WAITING = 256
-
-
-class Portrait(gr.Image):
-    """An image field that hands on the uploaded file unread: the gateway says what is wrong with it."""
-
-    is_template = True  # drawn by the browser as gr.Image is
-
-    def preprocess(self, payload: ImageData | None) -> Any:
-        """The path of the upload."""
-        return None if payload is None else payload.path
 
 
 def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) -> gr.Blocks:
@@ -53,7 +46,7 @@ def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) 
         portrait, speech, seed, head_motion, expressiveness, output = values
         options = {"seed": seed, "head_motion": head_motion, "expressiveness": expressiveness, "output": output}
         texts = {name: "" if value is None else str(value) for name, value in options.items()}
-        return await submit(client, {"portrait": portrait, "audio": speech}, texts)
+        return await submit(client, {"portrait": _path(portrait), "audio": _path(speech)}, texts)
 
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(SWEEP_S, keep_uploads_s))
     with page:
@@ -63,14 +56,20 @@ def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) 
                 portrait, speech = _inputs()
                 options = _options()
                 button = gr.Button("Generate", variant="primary", size="lg", elem_id="th-generate")
-                gr.Examples(_examples(samples), [portrait, speech], label="Examples", cache_examples=False)
-            with gr.Column(scale=5, min_width=320):
+                gr.Examples(
+                    [[str(samples / PORTRAIT), str(samples / name)] for name in EXAMPLES],
+                    [portrait, speech],
+                    label="Or try",
+                    example_labels=list(EXAMPLES.values()),
+                    cache_examples=False,
+                )
+            with gr.Column(scale=5, min_width=320, elem_id="th-result"):
                 gr.HTML(PLAYER, js_on_load=None, apply_default_css=False)
                 gr.HTML(CONSENT, js_on_load=None)
         answer = gr.JSON(visible=False)
         sent = button.click(
             generate, [portrait, speech, *options], answer, js=BEFORE, show_progress="hidden",
-            concurrency_limit=None, api_visibility="private",
+            concurrency_limit=None, preprocess=False, api_visibility="private",
         )  # fmt: skip
         sent.success(None, [answer, portrait, speech], None, js=AFTER)
         sent.failure(None, None, None, js=BROKEN)
@@ -79,13 +78,11 @@ def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) 
 
 
 def _inputs() -> tuple[gr.Image, gr.Audio]:
-    portrait = Portrait(
-        label="Portrait", type="filepath", sources=["upload", "webcam", "clipboard"], height=250, buttons=[],
+    portrait = gr.Image(
+        label="Portrait", type="filepath", sources=["upload", "webcam", "clipboard"], height=210, buttons=[],
         placeholder="A photo with one face, from the front", elem_id="th-portrait",
     )  # fmt: skip
-    speech = gr.Audio(
-        label="Speech", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="th-speech"
-    )
+    speech = gr.Audio(label="Speech", sources=["upload", "microphone"], buttons=[], elem_id="th-speech")
     return portrait, speech
 
 
@@ -100,6 +97,6 @@ def _options() -> list[gr.components.Component]:
     return [seed, head_motion, expressiveness, output]
 
 
-def _examples(samples: Path) -> list[list[str]]:
-    portrait = str(samples / "portrait.jpg")
-    return [[portrait, str(samples / name)] for name in ("speech.flac", "speech_short.flac")]
+def _path(upload: dict[str, Any] | None) -> str | None:
+    """Where an uploaded file lies unread; Gradio has made sure that it is one of its uploads."""
+    return None if upload is None else upload.get("path")

@@ -7,20 +7,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import gradio as gr
 import httpx
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
 from gateway.demo import proxy
 from gateway.demo.layout import FOOTER, STYLE, THEME, TITLE, build_layout
 from gateway.demo.proxy import Upstream
 from gateway.demo.settings import DemoSettings
-from shared.errors import JobNotFound
 from shared.log import configure_logging
 
 HERE = Path(__file__).parent
@@ -29,10 +29,12 @@ HEAD = '<script type="module" src="player/main.js"></script>'
 TIMEOUT = httpx.Timeout(10.0, read=60.0, write=60.0, pool=None)
 SHUTDOWN_S = 2
 CHECK_S = 1.0
+STARTED_POLL_S = 0.05
+Call = Callable[[], None]
 log = structlog.get_logger(__name__)
 
 
-def serve(settings: DemoSettings, api_url: str, port: int, check: Callable[[], None]) -> None:
+def serve(settings: DemoSettings, api_url: str, port: int, check: Call, announce: Call) -> None:
     """Run the page until the process is told to stop.
 
     Args:
@@ -40,6 +42,7 @@ def serve(settings: DemoSettings, api_url: str, port: int, check: Callable[[], N
         api_url: base URL of the gateway.
         port: free TCP port.
         check: called every second; what it raises ends the page.
+        announce: called once the page can be opened.
     """
     configure_logging(settings.log_level, settings.log_format, kind="demo")
     for noisy in ("httpx", "httpcore"):
@@ -53,7 +56,7 @@ def serve(settings: DemoSettings, api_url: str, port: int, check: Callable[[], N
         log_config=None,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    asyncio.run(_serve(uvicorn.Server(config), check))
+    asyncio.run(_serve(uvicorn.Server(config), check, announce))
 
 
 def create_app(settings: DemoSettings, api_url: str) -> FastAPI:
@@ -96,16 +99,19 @@ def create_app(settings: DemoSettings, api_url: str) -> FastAPI:
     return app
 
 
-async def _serve(server: uvicorn.Server, check: Callable[[], None]) -> None:
-    watching = asyncio.create_task(_watch(server, check))
+async def _serve(server: uvicorn.Server, check: Call, announce: Call) -> None:
+    watching = asyncio.create_task(_watch(server, check, announce))
     await server.serve()
     if watching.done():
         watching.result()
     watching.cancel()
 
 
-async def _watch(server: uvicorn.Server, check: Callable[[], None]) -> None:
+async def _watch(server: uvicorn.Server, check: Call, announce: Call) -> None:
     try:
+        while not server.started:  # noqa: ASYNC110 - uvicorn sets a flag, there is no event
+            await asyncio.sleep(STARTED_POLL_S)
+        announce()
         while True:
             check()
             await asyncio.sleep(CHECK_S)
@@ -122,4 +128,4 @@ async def _player_file(name: str) -> FileResponse:
     for path in STATIC.iterdir():
         if path.name == name:
             return FileResponse(path, headers={"Cache-Control": "no-cache"})
-    raise JobNotFound(f"no file {name!r} of the player.")
+    raise HTTPException(HTTPStatus.NOT_FOUND, f"no file {name!r} of the player")

@@ -11,11 +11,11 @@ from typing import Annotated
 
 import httpx
 import structlog
-from fastapi import APIRouter, FastAPI, Path, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from gateway import errors
-from shared.errors import DependencyError, StateError
+from shared.errors import DependencyError
 
 PASSED_ON = ("range", "if-range", "if-none-match", "last-event-id")
 PASSED_BACK = (
@@ -31,12 +31,6 @@ class GatewayUnreachable(DependencyError):
     """The gateway behind the page does not answer."""
 
     code = "gateway_unreachable"
-
-
-class UnknownPath(StateError):
-    """The page has no such way to the gateway."""
-
-    code = "not_found"
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ def install(app: FastAPI, upstream: Upstream) -> None:
 
     @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
     async def nothing_else(rest: str) -> Response:
-        raise UnknownPath(f"/gateway/{rest} is not one of the page's ways to the gateway.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"{rest!r} is not one of the page's ways to the gateway")
 
     app.include_router(router)
 

@@ -14,8 +14,8 @@ export class AudioClock {
 
   // Call it from a click or key press: browsers let a page make sound only after one.
   unlock() {
-    this.#context ??= new AudioContext({ latencyHint: "interactive" });
-    return this.#context.resume();
+    this.#open();
+    this.go();
   }
 
   // True when starting now would be heard.
@@ -28,14 +28,15 @@ export class AudioClock {
     this.stop();
     this.#buffer = null;
     if (bytes === null) return;
-    this.#context ??= new AudioContext({ latencyHint: "interactive" });
+    this.#open();
     this.#buffer = await this.#context.decodeAudioData(bytes);
   }
 
-  async start(seconds) {
+  // Puts the sound at `seconds`; it is heard while the context runs: go() and hold().
+  start(seconds) {
     this.stop();
     this.#offset = seconds;
-    await this.unlock();
+    this.#open();
     this.#startedAt = this.#context.currentTime;
     if (this.#buffer !== null && seconds < this.#buffer.duration) {
       this.#source = new AudioBufferSourceNode(this.#context, { buffer: this.#buffer });
@@ -44,12 +45,13 @@ export class AudioClock {
     }
   }
 
+  // Neither is waited for: before the first click a context never resumes.
   hold() {
-    return this.#context?.suspend();
+    this.#context?.suspend();
   }
 
   go() {
-    return this.#context?.resume();
+    this.#context?.resume();
   }
 
   stop() {
@@ -69,5 +71,9 @@ export class AudioClock {
   get latency() {
     const { baseLatency = 0, outputLatency = 0 } = this.#context ?? {};
     return Math.min(baseLatency + outputLatency, MAX_LATENCY_S);
+  }
+
+  #open() {
+    this.#context ??= new AudioContext({ latencyHint: "interactive" });
   }
 }

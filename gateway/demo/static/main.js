@@ -42,6 +42,7 @@ class TalkingHeadPlayer extends HTMLElement {
     this.#view.notices.replaceChildren();
     this.#setBusy(true);
     this.#view.state.textContent = "Sending the files";
+    this.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
   // The gateway's answer: {job} or {problem, retry_after_s}; speech and portrait are the form's files.
@@ -136,6 +137,7 @@ class TalkingHeadPlayer extends HTMLElement {
     this.#finished();
     if (this.#job !== null) this.#job = { ...this.#job, state: "failed" };
     this.#view.state.textContent = "";
+    this.#view.setPoster(null);
     this.#explain(problem);
     if (["job_not_found", "job_expired"].includes(problem.code)) sessionStorage.removeItem(STORED);
   }
@@ -177,10 +179,10 @@ class TalkingHeadPlayer extends HTMLElement {
   // Tell a problem: what happened and what to do, in the page's words, and what the service said of it.
   #explain(problem, retryAfterSeconds = null, key = "problem") {
     const [title, advice] = this.#messages[problem.code] ?? this.#messages.internal ?? ["Something went wrong", ""];
-    const soon = retryAfterSeconds ? ` Try again in ${retryAfterSeconds} s.` : "";
-    const kind = ["ready"].includes(key) ? "warning" : problem.code === "job_canceled" ? "info" : "error";
-    const detail = kind === "info" ? "" : sentence(problem.detail ?? "");
-    this.#view.notice(kind, title, `${detail} ${advice}${soon}`.trim(), key);
+    const soon = retryAfterSeconds ? ` The service asks to wait ${retryAfterSeconds} s.` : "";
+    const isCanceled = problem.code === "job_canceled";
+    const kind = key === "ready" ? "warning" : isCanceled ? "info" : "error";
+    this.#view.notice(kind, title, advice + soon, key, isCanceled ? "" : sentence(problem.detail ?? ""));
   }
 
   #setBusy(isBusy) {
@@ -191,7 +193,7 @@ class TalkingHeadPlayer extends HTMLElement {
 
   #refresh() {
     const { phase, clock } = this.#player;
-    if (this.#stream !== null && this.#player.frames.hasRoom) this.#stream.open();
+    if (this.#player.frames.hasRoom) this.#stream?.wake();
     const needsClick = phase === "paused" && !clock.mayStart;
     this.#view.setStage(phase, this.#stageWords(phase), needsClick);
     this.#view.setTime(this.#player.position, this.#player.received, this.#player.duration);
@@ -211,7 +213,7 @@ class TalkingHeadPlayer extends HTMLElement {
       ["First frame", this.#firstFrameMs === null ? "–" : `${(this.#firstFrameMs / 1000).toFixed(2)} s`, "after the job was accepted"],
       ["Arriving", rate === null ? "–" : `${rate.toFixed(0)} fps`, "frames received per second; 25 is real time"],
       ["Buffered", `${now.bufferedSeconds.toFixed(1)} s`, "received and not yet played"],
-      ["Picture − sound", ms(now.offsetMeanMs), `mean; at worst ${ms(now.offsetWorstMs)}`],
+      ["A/V offset", ms(now.offsetMeanMs), `picture behind its sound, mean; at worst ${ms(now.offsetWorstMs)}`],
       ["Dropped", String(now.skipped), "frames whose moment passed before they could be drawn"],
       ["Pauses", `${now.stalls}`, `to wait for frames: ${now.stalledSeconds.toFixed(1)} s in all`],
     ];
@@ -223,7 +225,7 @@ class TalkingHeadPlayer extends HTMLElement {
     view.play.addEventListener("click", toggle);
     view.canvas.addEventListener("click", toggle);
     view.bigPlay.addEventListener("click", () => this.#play());
-    view.seek.addEventListener("input", () => this.#player.seek(Number(view.seek.value)));
+    view.seek.addEventListener("change", () => this.#player.seek(Number(view.seek.value)));
     view.cancel.addEventListener("click", () => this.#cancel());
     view.toggle.addEventListener("click", () => {
       this.#player.pause();

@@ -37,8 +37,8 @@ export class Player {
     this.#isComplete = false;
     this.#shown = -1;
     this.#stats = newStats();
-    await this.clock.start(0);
     this.clock.hold();
+    this.clock.start(0);
     this.#enter("empty");
   }
 
@@ -48,7 +48,7 @@ export class Player {
     this.#stats.lastAt = now;
     this.#stats.received += 1;
     this.frames.add(index, jpeg);
-    if (this.phase === "empty") this.#wait(this.#startAt(index));
+    if (this.phase === "empty") this.#wait(index / FPS); // later than 0 when the beginning is gone already
   }
 
   // Frames from..to are gone; the picture before them is held.
@@ -64,9 +64,8 @@ export class Player {
   }
 
   play() {
-    if (this.phase === "ended") return this.seek(0);
-    if (this.phase !== "paused") return undefined;
-    return this.#wait(this.clock.position);
+    if (this.phase === "ended") this.seek(0);
+    else if (this.phase === "paused") this.#wait(this.clock.position);
   }
 
   pause() {
@@ -77,7 +76,7 @@ export class Player {
 
   seek(seconds) {
     const first = this.frames.first / FPS;
-    return this.#wait(Math.max(first, Math.min(seconds, this.received)));
+    this.#wait(Math.max(first, Math.min(seconds, this.received)));
   }
 
   get position() {
@@ -108,16 +107,12 @@ export class Player {
     };
   }
 
-  #startAt(index) {
-    return index / FPS; // 0, or later when the beginning is gone already
-  }
-
   // The sound stands still until enough frames are there.
-  async #wait(seconds) {
+  #wait(seconds) {
     this.#shown = -1;
+    this.clock.hold();
+    this.clock.start(seconds);
     this.#enter("waiting");
-    await this.clock.start(seconds);
-    if (this.phase === "waiting") this.clock.hold();
     this.#tick();
   }
 

@@ -14,6 +14,7 @@ export class JobStream {
   #timer = 0;
   #failures = 0;
   #last = null;
+  #isResting = false;
   #isOver = false;
 
   // handlers: event(name, data), connected(boolean)
@@ -35,16 +36,27 @@ export class JobStream {
     for (const name of NAMES) source.addEventListener(name, (event) => this.#take(name, event));
   }
 
-  // Let the gateway wait; open() goes on after the last frame.
+  // Take nothing for a while; wake() goes on after the last frame.
   rest() {
-    this.#source?.close();
-    this.#source = null;
+    this.#isResting = true;
+    this.#leave();
+  }
+
+  wake() {
+    if (!this.#isResting) return;
+    this.#isResting = false;
+    this.open();
   }
 
   close() {
     this.#isOver = true;
+    this.#leave();
+  }
+
+  #leave() {
     clearTimeout(this.#timer);
-    this.rest();
+    this.#source?.close();
+    this.#source = null;
   }
 
   #take(name, event) {
@@ -57,9 +69,9 @@ export class JobStream {
     if (source !== this.#source) return;
     this.#handlers.connected(false);
     if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
-    this.rest();
+    this.#leave();
     const problem = await lookUp(this.#id);
-    if (this.#isOver) return;
+    if (this.#isOver || this.#isResting) return;
     if (problem !== null) {
       this.close();
       this.#handlers.event("job.error", problem);

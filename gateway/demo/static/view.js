@@ -44,6 +44,9 @@ export class View {
     for (const name of ["notices", "poster", "words", "play", "seek", "time", "state", "cancel", "results", "toggle",
       "download", "progress", "stats"]) this[name] = part(name);
     this.bigPlay = part("big-play");
+    this.isDragging = false;
+    this.seek.addEventListener("input", () => { this.isDragging = true; });
+    this.seek.addEventListener("change", () => { this.isDragging = false; });
   }
 
   // Forget the job before.
@@ -59,17 +62,16 @@ export class View {
   }
 
   // A message: kind is error, warning or info; a key replaces the message before of that key.
-  notice(kind, title, text, key = "") {
+  notice(kind, title, text, key = "", detail = "") {
     this.removeNotice(key);
     const box = document.createElement("div");
     box.className = `th-notice th-${kind}`;
     box.dataset.key = key;
     if (kind === "error") box.setAttribute("role", "alert");
-    const strong = document.createElement("strong");
-    strong.textContent = title;
-    const words = document.createElement("span");
-    words.textContent = text;
-    box.append(strong, words);
+    for (const [tag, words] of [["strong", title], ["span", text], ["small", detail]]) {
+      if (!words) continue;
+      box.append(Object.assign(document.createElement(tag), { textContent: words }));
+    }
     this.notices.append(box);
   }
 
@@ -96,7 +98,7 @@ export class View {
 
   setTime(position, received, duration) {
     this.seek.max = String(duration);
-    this.seek.value = String(position);
+    if (!this.isDragging) this.seek.value = String(position);
     const share = (seconds) => `${duration > 0 ? (100 * seconds) / duration : 0}%`;
     this.seek.style.setProperty("--played", share(position));
     this.seek.style.setProperty("--received", share(received));
@@ -127,13 +129,11 @@ export class View {
   setStats(rows) {
     this.stats.hidden = rows.length === 0;
     this.stats.replaceChildren(...rows.map(([label, value, title]) => {
-      const item = document.createElement("div");
-      item.title = title;
-      const term = document.createElement("dt");
-      term.textContent = label;
-      const told = document.createElement("dd");
-      told.textContent = value;
-      item.append(term, told);
+      const item = Object.assign(document.createElement("div"), { title });
+      item.append(
+        Object.assign(document.createElement("dt"), { textContent: label }),
+        Object.assign(document.createElement("dd"), { textContent: value }),
+      );
       return item;
     }));
   }
@@ -146,10 +146,10 @@ export function isOver(state) {
 function stateWords(job, { frames_rendered: drawn, frames_total: total }) {
   const words = STATES[job.state] ?? job.state;
   if (job.queue_position) return `${words}: ${job.queue_position} before this one`;
-  if (job.state === "running" && total) return `${words}: frame ${drawn} of ${total}`;
+  if (job.state === "running" && total) return `Frame ${drawn} of ${total}`;
   if (job.state !== "succeeded" || !total) return words;
   const worked = job.timings?.total_s;
-  const speed = worked ? ` in ${worked.toFixed(1)} s, ${(total / 25 / worked).toFixed(1)} times real time` : "";
+  const speed = worked ? ` in ${worked.toFixed(1)} s (${(total / 25 / worked).toFixed(1)}× real time)` : "";
   return `${words}: ${(total / 25).toFixed(1)} s of video${speed}`;
 }
 
