@@ -25,7 +25,7 @@ from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.metrics import announce
 from shared.redis_access import require_access
-from shared.redis_client import connect, connect_async
+from shared.redis_client import connect_shards, connect_shards_async
 from shared.scripts import Limits
 from shared.settings import unknown_variables
 
@@ -60,8 +60,9 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         yield
         await warming
         opened.control.close()
-        await opened.redis.aclose()
-        opened.jobs.client.close()
+        for client in opened.redis.every():
+            await client.aclose()
+        opened.jobs.close()
 
     app = FastAPI(title="talkinghead", version=_version(), description=DESCRIPTION, lifespan=lifespan)
     errors.install(app)
@@ -78,9 +79,10 @@ def open_services(settings: GatewaySettings) -> Services:
         log.debug("setting.unused", name=name)
     announce()
     artifacts = open_store(settings.artifacts_url)
-    redis = connect_async(settings.redis_url, block_s=settings.gateway_heartbeat_s)
-    # Every viewer holds one connection while it waits.
-    redis.connection_pool.max_connections = settings.gateway_max_viewers + SPARE_CONNECTIONS
+    redis = connect_shards_async(settings.redis_url, settings.shard_tags, settings.gateway_heartbeat_s)
+    for client in redis.every():
+        # Every viewer holds one connection while it waits.
+        client.connection_pool.max_connections = settings.gateway_max_viewers + SPARE_CONNECTIONS
     return Services(
         settings=settings,
         bundle=load_bundle(settings.bundle, settings.bundle_file),
@@ -95,8 +97,8 @@ def open_services(settings: GatewaySettings) -> Services:
 
 def _impatient_store(settings: GatewaySettings) -> JobStore:
     """A job store whose callers hear within seconds that Redis hangs: somebody waits for the response."""
-    client = connect(settings.redis_url, retries=REQUEST_RETRIES, answer_timeout_s=REQUEST_ANSWER_S)
-    return JobStore(client, Limits.from_settings(settings), settings.shard_tags, settings.task_lease_s)
+    clients = connect_shards(settings.redis_url, settings.shard_tags, REQUEST_RETRIES, REQUEST_ANSWER_S)
+    return JobStore(clients, Limits.from_settings(settings), settings.shard_tags, settings.task_lease_s)
 
 
 def _version() -> str:

@@ -14,6 +14,7 @@ from shared.artifacts import ArtifactStore
 from shared.bundles import Bundle
 from shared.errors import JobNotFound
 from shared.jobs import JobStore
+from shared.redis_client import Shards
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,14 @@ class Services:
 
     Attributes:
         jobs: job states; blocking, call it through `asyncio.to_thread`.
-        redis: asynchronous client for viewers and health.
+        redis: asynchronous clients for viewers and health.
         seats: one per event stream that may be open.
     """
 
     settings: GatewaySettings
     bundle: Bundle
     jobs: JobStore
-    redis: Redis
+    redis: Shards[Redis]
     artifacts: ArtifactStore
     records: Records
     control: Control

@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from celery import Celery, Task
 from celery.signals import beat_init, worker_init, worker_process_init, worker_ready, worker_shutting_down
-from redis import Redis
 from redis.exceptions import RedisError
 
 from gateway.control import ASSEMBLE, EXPIRE, INGEST, RECONCILE, Control, make_celery
@@ -26,8 +25,9 @@ from shared.artifacts import open_store
 from shared.errors import ConfigurationError, DependencyError, JobNotFound, StateError, TalkingHeadError
 from shared.jobs import JobStore
 from shared.log import configure_logging
-from shared.protocol import JobState, heartbeat_key
+from shared.protocol import WORKERS, JobState, heartbeat_key
 from shared.redis_access import require_access
+from shared.redis_client import connect
 from shared.worker import REFUSED
 
 KIND = "control"
@@ -208,7 +208,7 @@ def _beat_heart(leaving: threading.Event) -> None:
     settings = _settings()
     name = settings.worker_name or f"{KIND}-{os.uname().nodename}-{os.getpid()}"
     key = heartbeat_key(KIND, settings.bundle, name)
-    redis = Redis.from_url(settings.redis_url, socket_timeout=HEARTBEAT_EVERY_S)
+    redis = connect(settings.redis_url, retries=0, answer_timeout_s=HEARTBEAT_EVERY_S, shard=WORKERS)
     while True:
         try:
             redis.set(key, b"", ex=HEARTBEAT_TTL_S)

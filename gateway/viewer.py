@@ -21,7 +21,7 @@ from shared.frames import Event as Found
 from shared.frames import Frames, Gap, Progress, StateChanged, follow_async
 from shared.job_record import JobRecord
 from shared.metrics import first_frame_seconds, frames_total
-from shared.protocol import JobState
+from shared.protocol import JobState, shard_of
 from shared.redis_client import AWAY
 from shared.timeline import FPS
 
@@ -86,7 +86,7 @@ class Viewer:
 
     def _follow(self) -> AsyncIterator[Found]:
         heartbeat_s = self._found.settings.gateway_heartbeat_s
-        return follow_async(self._found.redis, self._job_id, self._last_frame, heartbeat_s)
+        return follow_async(self._found.redis.of(shard_of(self._job_id)), self._job_id, self._last_frame, heartbeat_s)
 
     async def _translated(self, found: Found) -> AsyncIterator[Event]:
         if isinstance(found, Frames):

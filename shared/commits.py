@@ -24,7 +24,7 @@ from shared.frames import encode_slice
 from shared.job_record import error_json, outcome_of
 from shared.motion import ROW
 from shared.protocol import JobState, MotionPayload, RenderPayload, Unit, appearance_key, job_key, shard_of
-from shared.redis_client import connect
+from shared.redis_client import Shards, connect_shards
 from shared.scripts import Limits, Scripts
 from shared.task import JobFields, Rows, Task, payload_of
 from shared.timeline import Geometry, slices_of, window_at
@@ -53,15 +53,14 @@ class WorkStore:
     """The data plane as workers see it; safe to share between threads.
 
     Args:
-        redis: URL or client (replies as bytes).
+        redis: URL of one server, or the clients of all shards (replies as bytes).
         limits: must be the same in every process.
     """
 
-    def __init__(self, redis: "str | Redis", limits: Limits | None = None) -> None:
+    def __init__(self, redis: "str | Shards[Redis]", limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.client = connect(redis) if isinstance(redis, str) else redis
-        self._redis: Any = self.client
-        self._run = Scripts(self.client, self.limits)
+        self.clients = connect_shards(redis, ("0",)) if isinstance(redis, str) else redis
+        self._run = Scripts(self.clients, self.limits)
         self._memory_waits = 0
         self._memory_lock = threading.Lock()
 
@@ -197,21 +196,37 @@ class WorkStore:
 
     def load_appearance(self, shard: str, digest: str) -> bytes | None:
         """A prepared portrait, if it is still cached; using it keeps it."""
-        found: bytes | None = self._redis.get(appearance_key(shard, digest))
+        redis = self._on(shard)
+        found: bytes | None = redis.get(appearance_key(shard, digest))
         if found is not None:
-            self._redis.expire(appearance_key(shard, digest), self.limits.appearance_ttl_s)
+            redis.expire(appearance_key(shard, digest), self.limits.appearance_ttl_s)
         return found
 
     def store_appearance(self, shard: str, digest: str, appearance: bytes) -> None:
         """Cache a prepared portrait again, outside of a commit."""
-        self._redis.set(appearance_key(shard, digest), appearance, ex=self.limits.appearance_ttl_s)
+        self._on(shard).set(appearance_key(shard, digest), appearance, ex=self.limits.appearance_ttl_s)
 
     def load_slices(self, job_id: str, firsts: Sequence[int]) -> list[bytes | None]:
         """Slices by their first frames, None where there is none; `shared.frames.decode_slice` reads them."""
         if not firsts:
             return []
-        found: list[bytes | None] = self._redis.mget([job_key(job_id, "slice", str(first)) for first in firsts])
+        found: list[bytes | None] = self._on(shard_of(job_id)).mget(
+            [job_key(job_id, "slice", str(first)) for first in firsts]
+        )
         return found
+
+    @property
+    def client(self) -> "Redis":
+        """The client of a single server, or of the first shard of a cluster."""
+        return self.clients.home
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self.clients.every():
+            client.close()
+
+    def _on(self, shard: str) -> Any:
+        return self.clients.of(shard)
 
     def _commit(self, name: str, task: Task, *args: str | bytes | int) -> Outcome:
         reply = self._run(
@@ -232,7 +247,7 @@ class WorkStore:
     def _set(self, job_id: str, key: str, data: bytes, ttl_s: int) -> None:
         """SET with a TTL; while Redis is full, drop what only viewers need and wait."""
         try:
-            self._redis.set(key, data, ex=ttl_s)
+            self._on(shard_of(job_id)).set(key, data, ex=ttl_s)
             return
         except OutOfMemoryError:
             log.warning("redis.full", job_id=job_id)
@@ -250,7 +265,7 @@ class WorkStore:
             for other in self._sheddable(job_id):
                 self.shed(other)
             try:
-                self._redis.set(key, data, ex=ttl_s)
+                self._on(shard_of(job_id)).set(key, data, ex=ttl_s)
                 return
             except OutOfMemoryError as error:
                 if time.monotonic() > deadline:
@@ -262,5 +277,5 @@ class WorkStore:
 
     def _sheddable(self, job_id: str) -> list[str]:
         start = job_key(job_id).partition("job:")[0]
-        newest: list[bytes] = self._redis.zrevrange(f"{start}jobs", 0, 31)
+        newest: list[bytes] = self._on(shard_of(job_id)).zrevrange(f"{start}jobs", 0, 31)
         return [job_id, *(found.decode() for found in newest if found.decode() != job_id)]

@@ -14,9 +14,9 @@ from shared import metrics
 from shared.commits import Outcome, WorkStore
 from shared.errors import JobNotFound
 from shared.job_record import JobRecord, error_json, outcome_of
-from shared.protocol import JobOptions, JobState, Stage, job_key, prefix, shard_of, stream_key
+from shared.protocol import WORKERS, JobOptions, JobState, Stage, job_key, prefix, shard_of, stream_key
 from shared.reconcile import FollowUp, reconcile_shard
-from shared.redis_client import connect
+from shared.redis_client import Shards, connect_shards
 from shared.scripts import Limits
 from shared.settings import Settings
 from shared.streams import Backlog, backlog
@@ -25,14 +25,14 @@ from shared.timeline import FIRST_WINDOW_SLICE_FRAMES, SLICE_FRAMES, Geometry, w
 
 __all__ = ["FollowUp", "JobStore", "Outcome", "Task"]
 
-WORKER_PATTERN = "th:worker:*"
+WORKER_PATTERN = f"{prefix(WORKERS)}*"
 
 
 class JobStore(WorkStore):
     """Jobs of one Redis; safe to share between threads.
 
     Args:
-        redis: URL or client (replies as bytes).
+        redis: URL, or the clients of all shards (replies as bytes).
         limits: must be the same in every process.
         shards: shard tags.
         task_lease_s: seconds before `reconcile` asks for a control task again.
@@ -40,21 +40,19 @@ class JobStore(WorkStore):
 
     def __init__(
         self,
-        redis: "str | Redis",
+        redis: "str | Shards[Redis]",
         limits: Limits | None = None,
         shards: Sequence[str] = ("0",),
         task_lease_s: float = 10.0,
     ) -> None:
-        super().__init__(redis, limits)
+        super().__init__(connect_shards(redis, shards) if isinstance(redis, str) else redis, limits)
         self.shards = tuple(shards)
         self.task_lease_s = task_lease_s
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "JobStore":
         """The store an operator configured."""
-        return cls(
-            connect(settings.redis_url), Limits.from_settings(settings), settings.shard_tags, settings.task_lease_s
-        )
+        return cls(settings.redis_url, Limits.from_settings(settings), settings.shard_tags, settings.task_lease_s)
 
     def create(self, job_id: str, options: JobOptions, bundle: str, fields: Mapping[str, str | float]) -> bool:
         """Make a queued job.
@@ -149,7 +147,7 @@ class JobStore(WorkStore):
         newest = float("inf") if after is None else self.get(after).created
         scored: list[tuple[float, str]] = []
         for shard in self.shards:
-            rows = self._redis.zrevrangebyscore(f"{prefix(shard)}jobs", newest, "-inf", withscores=True)
+            rows = self._on(shard).zrevrangebyscore(f"{prefix(shard)}jobs", newest, "-inf", withscores=True)
             scored += [(score, name.decode()) for name, score in rows]
         ids = [name for score, name in sorted(scored, reverse=True)]
         if after in ids:
@@ -158,19 +156,24 @@ class JobStore(WorkStore):
 
     def missing(self, job_ids: Sequence[str]) -> builtins.list[str]:
         """Those of the jobs that Redis does not know (any more)."""
-        pipe = self._redis.pipeline(transaction=False)
-        for job_id in job_ids:
-            pipe.exists(job_key(job_id))
-        return [job_id for job_id, known in zip(job_ids, pipe.execute(), strict=True) if not known]
+        found: dict[str, int] = {}
+        for shard, ids in self._by_shard(job_ids).items():
+            pipe = self._on(shard).pipeline(transaction=False)
+            for job_id in ids:
+                pipe.exists(job_key(job_id))
+            found |= zip(ids, pipe.execute(), strict=True)
+        return [job_id for job_id in job_ids if not found[job_id]]
 
     def unfinished_count(self, shard: str) -> int:
         """Jobs of a shard that have not ended."""
-        return int(self._redis.scard(f"{prefix(shard)}open"))
+        return int(self._on(shard).scard(f"{prefix(shard)}open"))
 
     def memory(self) -> tuple[int, int]:
-        """Bytes that Redis uses, and its maxmemory (0: no limit)."""
-        found = self._redis.info("memory")
-        return int(found["used_memory"]), int(found["maxmemory"])
+        """Bytes that Redis uses, and its maxmemory (0: no limit); of a cluster, those of the fullest node."""
+        clients: list[Any] = self.clients.every()
+        found = [client.info("memory") for client in clients]
+        nodes = [(int(facts["used_memory"]), int(facts["maxmemory"])) for facts in found]
+        return max(nodes, key=lambda node: (node[0] / node[1] if node[1] else 0.0, node[0]))
 
     def memory_ratio(self) -> float:
         """Used share of Redis' maxmemory; 0.0 when there is no limit."""
@@ -179,42 +182,49 @@ class JobStore(WorkStore):
 
     def backlogs(self, bundle: str) -> dict[Stage, Backlog]:
         """What the streams of a bundle hold, all shards together."""
-        seconds, microseconds = self._redis.time()
-        now_s = int(seconds) + int(microseconds) / 1e6
         total = dict.fromkeys(Stage, Backlog())
-        for stream, stage in self.streams(bundle).items():
-            total[stage] += backlog(self.client, stream, now_s)
+        for shard in self.shards:
+            redis = self._on(shard)
+            seconds, microseconds = redis.time()
+            now_s = int(seconds) + int(microseconds) / 1e6
+            for stage in Stage:
+                total[stage] += backlog(redis, stream_key(shard, stage, bundle), now_s)
         return total
 
     def unfinished(self) -> dict[str, int]:
         """Jobs that have not ended, all shards together: running, waiting for admission, or in a control task."""
-        n_running = sum(int(self._redis.scard(f"{prefix(shard)}running")) for shard in self.shards)
-        n_waiting = sum(int(self._redis.zcard(f"{prefix(shard)}ready")) for shard in self.shards)
+        n_running = sum(int(self._on(shard).scard(f"{prefix(shard)}running")) for shard in self.shards)
+        n_waiting = sum(int(self._on(shard).zcard(f"{prefix(shard)}ready")) for shard in self.shards)
         n_open = sum(self.unfinished_count(shard) for shard in self.shards)
         return {"running": n_running, "waiting": n_waiting, "control": max(0, n_open - n_running - n_waiting)}
 
     def dead_letter_count(self) -> int:
         """Messages given up that nobody has deleted yet."""
-        return sum(int(self._redis.xlen(f"{prefix(shard)}dead")) for shard in self.shards)
+        return sum(int(self._on(shard).xlen(f"{prefix(shard)}dead")) for shard in self.shards)
 
     def live_workers(self) -> builtins.list[tuple[str, str, str]]:
         """Kind, bundle and name of every worker that announced itself within the last 15 s."""
-        keys = (key.decode().split(":", 4) for key in self._redis.scan_iter(WORKER_PATTERN, count=1000))
+        keys = (key.decode().split(":", 4) for key in self._on(WORKERS).scan_iter(WORKER_PATTERN, count=1000))
         return sorted((parts[2], parts[3], parts[4]) for parts in keys if len(parts) == 5)
 
     def reconcile(self, shard: str) -> builtins.list[FollowUp]:
         """Repair every unfinished job of a shard; returns what the control plane must do, see `FollowUp`."""
-        return reconcile_shard(self.client, self._run, shard, self.task_lease_s)
-
-    def streams(self, bundle: str) -> dict[str, Stage]:
-        """Every stream of work of a bundle, with its stage."""
-        return {stream_key(shard, stage, bundle): stage for shard in self.shards for stage in Stage}
+        return reconcile_shard(self.clients.of(shard), self._run, shard, self.task_lease_s)
 
     def _records(self, job_ids: Sequence[str]) -> builtins.list[JobRecord]:
-        pipe = self._redis.pipeline(transaction=False)
+        found: dict[str, JobRecord] = {}
+        for shard, ids in self._by_shard(job_ids).items():
+            pipe = self._on(shard).pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hgetall(job_key(job_id))
+                pipe.zrank(f"{prefix(shard)}ready", job_id)
+            replies = pipe.execute()
+            rows = zip(ids, replies[::2], replies[1::2], strict=True)
+            found |= {job_id: JobRecord.from_hash(job_id, fields, rank) for job_id, fields, rank in rows if fields}
+        return [found[job_id] for job_id in job_ids if job_id in found]
+
+    def _by_shard(self, job_ids: Sequence[str]) -> dict[str, builtins.list[str]]:
+        grouped: dict[str, builtins.list[str]] = {}
         for job_id in job_ids:
-            pipe.hgetall(job_key(job_id))
-            pipe.zrank(f"{prefix(shard_of(job_id))}ready", job_id)
-        replies = pipe.execute()
-        rows = zip(job_ids, replies[::2], replies[1::2], strict=True)
-        return [JobRecord.from_hash(job_id, fields, rank) for job_id, fields, rank in rows if fields]
+            grouped.setdefault(shard_of(job_id), []).append(job_id)
+        return grouped

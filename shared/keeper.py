@@ -8,7 +8,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.commits import WorkStore
-from shared.protocol import Stage
+from shared.protocol import WORKERS, Stage
 from shared.streams import Entry
 
 HEARTBEAT_TTL_S = 15
@@ -56,7 +56,7 @@ class Keeper:
         self._stop.set()
         self._thread.join()
         try:
-            self._store.client.delete(self._heartbeat)
+            self._store.clients.of(WORKERS).delete(self._heartbeat)
         except RedisError as error:
             log.warning("heartbeat.undeleted", error=str(error))
 
@@ -116,4 +116,4 @@ class Keeper:
             self._store.renew(stream, self._shard_of[stream], self._consumer, entry_ids)
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + HEARTBEAT_S
-            self._store.client.set(self._heartbeat, f"{time.time():.3f}", ex=HEARTBEAT_TTL_S)
+            self._store.clients.of(WORKERS).set(self._heartbeat, f"{time.time():.3f}", ex=HEARTBEAT_TTL_S)

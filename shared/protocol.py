@@ -15,6 +15,7 @@ from shared.errors import BadMessage
 
 VERSION = 1
 GROUP = "workers"
+WORKERS = "worker"  # tag of the keys that belong to no shard: a cluster keeps them together, so that they can be listed
 Output = Literal["square", "full"]
 
 
@@ -236,7 +237,7 @@ def dead_key(shard: str) -> str:
 
 def heartbeat_key(kind: str, bundle: str, name: str) -> str:
     """Key that a live worker renews."""
-    return f"th:worker:{kind}:{bundle}:{name}"
+    return f"{prefix(WORKERS)}{kind}:{bundle}:{name}"
 
 
 def artifact_path(job_id: str, *parts: str) -> str:

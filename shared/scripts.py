@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError
 
 from shared.protocol import GROUP, VERSION, prefix
+from shared.redis_client import Shards
 from shared.settings import Settings
 
 FOLDER = Path(__file__).with_name("lua")
@@ -61,17 +62,17 @@ class Limits:
 
 
 class Scripts:
-    """Calls scripts on one server.
+    """Calls scripts on the server of their shard.
 
     Args:
-        client: replies as bytes.
+        shards: clients, replies as bytes.
         limits: see `Limits`.
     """
 
-    def __init__(self, client: "Redis", limits: Limits) -> None:
+    def __init__(self, shards: "Shards[Redis]", limits: Limits) -> None:
         self._limits = json.dumps({**asdict(limits), "group": GROUP, "version": VERSION})
-        self._client: Any = client
-        self._scripts = {name: client.register_script(text) for name, text in sources().items()}
+        self._shards = shards
+        self._scripts = {name: shards.home.register_script(text) for name, text in sources().items()}
 
     def __call__(self, name: str, shard: str, *args: str | bytes | int | float, key: str = "") -> Any:
         """Run a script.
@@ -84,12 +85,13 @@ class Scripts:
         """
         start = prefix(shard)
         script = self._scripts[name]
+        client: Any = self._shards.of(shard)
         words = (1, key or f"{start}jobs", start, self._limits, *args)
         try:
-            return self._client.evalsha(script.sha, *words)
+            return client.evalsha(script.sha, *words)
         except NoScriptError:
             # The server is new or was restarted. EVAL loads and runs in one step, whatever happens in between.
-            return self._client.eval(script.script, *words)
+            return client.eval(script.script, *words)
 
 
 def sources() -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.errors import ConfigurationError
+from shared.redis_cluster import is_cluster
 from shared.secret import with_password
 
 PREFIX = "TH_"
@@ -21,7 +23,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    redis_url: str = Field(LOCAL_REDIS, description="Redis of the data plane")
+    redis_url: str = Field(
+        LOCAL_REDIS, description="Redis of the data plane; redis+cluster://host:port,host:port for a cluster"
+    )
     redis_password_file: str = Field("", description="file with the password for TH_REDIS_URL; empty: none")
     celery_broker_url: str = Field("", description="Redis of the control plane; empty: the same Redis")
     artifacts_url: str = Field("./var/artifacts", description="folder or fsspec URL of uploads and results")
@@ -58,7 +62,15 @@ class Settings(BaseSettings):
 
     @property
     def broker_url(self) -> str:
-        """Where Celery's messages live."""
+        """Where Celery's messages live.
+
+        Raises:
+            ConfigurationError: they would live in a cluster, which Celery cannot use.
+        """
+        if not self.celery_broker_url and is_cluster(self.redis_url):
+            raise ConfigurationError(
+                "TH_REDIS_URL is a cluster, and Celery needs a plain Redis: name one in TH_CELERY_BROKER_URL"
+            )
         return self.celery_broker_url or self.redis_url
 
     def effective(self) -> dict[str, object]:

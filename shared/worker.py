@@ -105,7 +105,7 @@ class Worker:
         self._inbox = Inbox(len(streams))
         self._attempts = Attempts(handler, store, self._keeper, self._name, stop)
         self._consumers = {
-            tag: Consumer(connect(settings.redis_url, BLOCK_S, retries=0), stages, self._name)
+            tag: Consumer(connect(settings.redis_url, BLOCK_S, retries=0, shard=tag), stages, self._name)
             for tag, stages in streams.items()
         }
         limits = (settings.claim_idle_s, handler.max_batch)

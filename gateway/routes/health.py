@@ -75,7 +75,7 @@ async def _checked(name: str, probe: Awaitable[str]) -> Check:
 
 
 async def _redis(found: Services) -> str:
-    await found.redis.ping()
+    await asyncio.gather(*(client.ping() for client in found.redis.every()))
     return "answers"
 
 

@@ -17,6 +17,8 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared.redis_client import connect
+
 DATA = Path(__file__).parents[1] / "data"
 ROOT = Path(__file__).parents[2]
 PORTRAIT = DATA / "portrait.jpg"
@@ -62,7 +64,7 @@ class Stack:
         self.url: str = status["url"]
         self.redis_url: str = status["redis_url"]
         self.http = httpx.Client(base_url=self.url, timeout=20.0)
-        self.redis: Redis = Redis.from_url(self.redis_url, decode_responses=False)
+        self.redis: Redis = connect(self.redis_url)
 
     def close(self) -> None:
         """Close the clients, not the stack."""

@@ -10,7 +10,17 @@ from redis import Redis
 from shared.commits import Outcome
 from shared.errors import JobNotFound, NoFaceFound, ShapeError
 from shared.jobs import JobStore
-from shared.protocol import JobOptions, JobState, MotionPayload, MuxPayload, RenderPayload, Stage, Unit, job_key
+from shared.protocol import (
+    JobOptions,
+    JobState,
+    MotionPayload,
+    MuxPayload,
+    RenderPayload,
+    Stage,
+    Unit,
+    heartbeat_key,
+    job_key,
+)
 from shared.scripts import Limits
 from tests.fakes import submit
 from tests.shared.data_plane import Hands, dead_letters, keys_of, pending, turns, units
@@ -377,7 +387,7 @@ def test_a_task_of_an_older_issue_is_skipped(store: JobStore, hands: Hands) -> N
 
 
 def test_live_workers_and_memory_are_reported(store: JobStore) -> None:
-    store.client.set("th:worker:renderer:embedded:one", "1", ex=15)
+    store.client.set(heartbeat_key("renderer", "embedded", "one"), "1", ex=15)
     assert store.live_workers() == [("renderer", "embedded", "one")]
     assert store.memory_ratio() == 0.0
     store.client.config_set("maxmemory", "1gb")

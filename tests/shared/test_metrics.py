@@ -68,7 +68,7 @@ def test_a_given_up_message_is_counted_with_its_job(
 
 @pytest.mark.redis
 def test_a_message_begun_too_often_is_counted_once(store: JobStore) -> None:
-    limited = JobStore(store.client, Limits(max_tries=2))
+    limited = JobStore(store.clients, Limits(max_tries=2))
     submit(limited, "poison", 5)
     hands = Hands(limited)
     (entry,) = hands.read(Stage.PORTRAIT)
@@ -101,7 +101,7 @@ def test_an_end_is_counted_once(store: JobStore) -> None:
 
 @pytest.mark.redis
 def test_unfinished_jobs_are_told_apart(store: JobStore) -> None:
-    limited = JobStore(store.client, Limits(max_running=1))
+    limited = JobStore(store.clients, Limits(max_running=1))
     for name in ("a", "b", "c"):
         submit(limited, name, 5)
     store.create("0-new", store.get("0-a").options, "embedded", {"created": 1.0})

@@ -30,7 +30,7 @@ def test_overdue_control_tasks_are_asked_for_once_per_lease(redis_url: str) -> N
     store = JobStore(redis_url, task_lease_s=0.0)
     store.create("0-a", JobOptions(seed=1), BUNDLE, {"created": 1.0})
     assert store.reconcile("0") == [FollowUp(Action.INGEST, "0-a")]
-    patient = JobStore(store.client, task_lease_s=100.0)
+    patient = JobStore(store.clients, task_lease_s=100.0)
     assert patient.reconcile("0") == []
     patient.ready("0-a", 5, 1.0, "digest")
     while Hands(store).work():

@@ -23,7 +23,7 @@ from shared.errors import (
     WeightsMismatch,
 )
 from shared.jobs import JobStore
-from shared.protocol import JobState, Stage, stream_key
+from shared.protocol import JobState, Stage, heartbeat_key, stream_key
 from shared.redis_client import AWAY
 from shared.settings import Settings
 from shared.worker import Task, serve
@@ -261,7 +261,7 @@ def test_draining_finishes_and_commits_what_is_in_hand(redis_url: str, store: Jo
 def test_a_worker_announces_itself(redis_url: str, store: JobStore) -> None:
     with running(FakeHandler("encoder", store, Path("unused")), redis_url):
         eventually(lambda: store.live_workers() == [("scripted", "embedded", "scripted")])
-        key = "th:worker:scripted:embedded:scripted"
+        key = heartbeat_key("scripted", "embedded", "scripted")
         assert 0 < int(store.client.ttl(key)) <= 15
 
 
