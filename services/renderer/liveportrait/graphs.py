@@ -100,11 +100,11 @@ class GraphPerSize:
         self._run = run
         self._device = device
         self._graphs: dict[int, _Graph] = {}
-        self._pool = torch.cuda.graph_pool_handle()  # of all sizes: they are never replayed at the same time
 
     def capture(self, *inputs: Tensor) -> None:
-        """Capture the batch size of these inputs."""
-        self._graphs[len(inputs[0])] = _Graph(self._run, inputs, self._device, self._pool)
+        """Capture the batch size of these inputs; all sizes share memory, for they are never replayed together."""
+        pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
+        self._graphs[len(inputs[0])] = _Graph(self._run, inputs, self._device, pool)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Replay the graph of this batch size.

@@ -105,7 +105,7 @@ class GuardedSynthesis:
         self._make = make
         self._device = device
         self._lock = threading.Lock()
-        self._path = _Path(make(dtype), dtype, options, device)
+        self._path = self._new_path(dtype, options)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -175,8 +175,13 @@ class GuardedSynthesis:
                 "start like this.",
             )
             metrics.precision_fallbacks_total.inc()
-            options = LaunchOptions(max_batch_frames=1)
-            self._path = _Path(self._make(torch.float32), torch.float32, options, self._device)
+            self._path = self._new_path(torch.float32, LaunchOptions(max_batch_frames=1))
+
+    def _new_path(self, dtype: torch.dtype, options: LaunchOptions) -> "_Path":
+        path = _Path(self._make(dtype), dtype, options, self._device)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # weights are complete before another thread's stream reads them
+        return path
 
 
 class _Path:
