@@ -10,15 +10,20 @@ from shared.errors import ShapeError
 CPU = torch.device("cpu")
 
 
+def add(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """What is launched."""
+    return a + b, a.sum(1)
+
+
 class Recorder:
-    """A function of tensors that remembers its batch sizes."""
+    """The same, remembering its batch sizes."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
     def __call__(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         self.sizes.append(len(a))
-        return a + b, a.sum(1)
+        return add(a, b)
 
 
 def _inputs(n_rows: int, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
@@ -46,18 +51,12 @@ def test_an_eager_launch_takes_any_size_as_it_is() -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 def test_compiled_code_is_made_in_the_warm_up() -> None:
-    traced: list[int] = []
-
-    def run(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        traced.append(a.shape[0])  # while it is traced, not when the compiled code runs
-        return a + b, a.sum(1)
-
-    launch = Launcher(run, LaunchOptions(max_batch_frames=1, compile=True), CPU)
+    launch = Launcher(add, LaunchOptions(max_batch_frames=1, compile=True), CPU)
+    with torch.compiler.set_stance("fail_on_recompile"), pytest.raises(RuntimeError, match="recompile"):
+        launch(*_inputs(1))
     launch.warm_up(*_inputs(1))
-    assert set(traced) == {1}
-    traced.clear()
-    assert _is_right(launch(*_inputs(1)), 1)
-    assert not traced
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert _is_right(launch(*_inputs(1)), 1)
 
 
 def test_a_batch_is_padded_to_the_next_size_and_cut_again() -> None:
@@ -78,7 +77,7 @@ def test_a_shape_that_was_not_captured_is_refused_with_what_to_do() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_graphs_replay_what_was_captured_for_every_size() -> None:
     device = torch.device("cuda", 0)
-    launch = Launcher(Recorder(), LaunchOptions(max_batch_frames=4, graphs=True), device)
+    launch = Launcher(add, LaunchOptions(max_batch_frames=4, graphs=True), device)
     launch.warm_up(*_inputs(1, device))
     results = [(n, launch(*_inputs(n, device))) for n in (1, 3, 4, 2)]
     torch.cuda.synchronize()
