@@ -31,20 +31,17 @@ class Measure:
 
 
 @contextmanager
-def measured_task(name: str, sent: float | None = None) -> Iterator[Measure]:
+def measured_task(name: str) -> Iterator[Measure]:
     """Count one run of a task.
 
     Args:
         name: of the task.
-        sent: Unix time in seconds at which it was sent, if its first run is measured.
 
     Yields:
         What the caller tells the outcome to.
     """
     measure = Measure()
     started = time.perf_counter()
-    if sent is not None:
-        metrics.queue_duration_seconds.labels(name).observe(max(0.0, time.time() - sent))
     try:
         yield measure
     finally:
@@ -52,10 +49,13 @@ def measured_task(name: str, sent: float | None = None) -> Iterator[Measure]:
         metrics.messages_total.labels(name, measure.outcome).inc()
 
 
-def sent_at(task: Task) -> float | None:
-    """When a task was sent, unless this is not its first run."""
-    found = getattr(task.request, SENT_AT, None)
-    return float(found) if found and not task.request.retries else None
+def count_start(task: Task) -> None:
+    """Count how long a task waited for its first run, or that it was delivered again after its worker was lost."""
+    sent = getattr(task.request, SENT_AT, None)
+    if (task.request.delivery_info or {}).get("redelivered"):
+        metrics.deliveries_total.labels(task.name).inc()
+    elif sent is not None and not task.request.retries:
+        metrics.queue_duration_seconds.labels(task.name).observe(max(0.0, time.time() - float(sent)))
 
 
 def serve_control_metrics(settings: ControlSettings) -> None:

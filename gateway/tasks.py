@@ -16,7 +16,7 @@ from celery.signals import beat_init, worker_init, worker_process_init, worker_r
 from redis.exceptions import RedisError
 
 from gateway.control import ASSEMBLE, EXPIRE, INGEST, RECONCILE, Control, make_celery
-from gateway.control_metrics import measured_task, sent_at, serve_control_metrics
+from gateway.control_metrics import count_start, measured_task, serve_control_metrics
 from gateway.ingest import ControlContext, assemble_job, close_record, ingest_job
 from gateway.records import Records
 from gateway.settings import ControlSettings
@@ -98,7 +98,8 @@ def _on_job(task: Task, job_id: str, work: Callable[[ControlContext, str], None]
     """Run ``work`` on a job and turn its error into what happens next."""
     context = _context()
     bound = structlog.contextvars.bound_contextvars(job_id=job_id, task=task.name)
-    with bound, measured_task(task.name, sent_at(task)) as measure:
+    count_start(task)
+    with bound, measured_task(task.name) as measure:
         try:
             work(context, job_id)
         except (DependencyError, RedisError) as error:

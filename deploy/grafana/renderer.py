@@ -48,8 +48,8 @@ SPEED = Section(
             (Query(rate_of("stage_duration_seconds_sum", "instance", where=RENDER), "{{instance}}"),),
         ),
         Panel(
-            "Time of a slice",
-            "5 frames in the first window of a job, 13 afterwards: 0.2 s and 0.52 s are real time.",
+            "Time of the slices taken together",
+            "One slice on a CPU (5 or 13 frames: 0.2 or 0.52 s are real time), TH_RENDERER_MESSAGES of them on a GPU.",
             "s",
             (
                 Query(quantile(0.5, "stage_duration_seconds", where=RENDER), "half"),
