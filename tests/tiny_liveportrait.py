@@ -20,9 +20,9 @@ from services.renderer.liveportrait.stitching import StitchingConfig
 from tests.parity.fill import synthetic_state_dict
 
 TINY = NetworksConfig(
-    AppearanceConfig(first_channels=8, volume_channels=4, volume_depth=4, n_resblocks=1),
+    AppearanceConfig(first_channels=4, volume_channels=4, volume_depth=2, n_resblocks=1),
     MotionExtractorConfig(depths=(1, 1, 1, 1), widths=(8, 8, 16, 16)),
-    WarpingConfig(feature_channels=4, depth=4, compressed_channels=2, width=8, max_width=32, steps=2, out_channels=16),
+    WarpingConfig(feature_channels=4, depth=2, compressed_channels=1, width=2, max_width=8, steps=2, out_channels=16),
     GeneratorConfig(feature_channels=16, image_channels=8, hidden=8),
     StitchingConfig(shoulder_widths=(8,), mouth_widths=(8,), eye_widths=(8,)),
 )
