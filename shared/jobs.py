@@ -202,6 +202,19 @@ class JobStore(WorkStore):
         """Messages given up that nobody has deleted yet."""
         return sum(int(self._on(shard).xlen(f"{prefix(shard)}dead")) for shard in self.shards)
 
+    def dead_letters(self) -> builtins.list[tuple[str, str, dict[str, str]]]:
+        """Shard, id and facts of each message given up: its job, unit, stream, entry, and the reason; oldest first."""
+        found = []
+        for shard in self.shards:
+            for letter_id, fields in self._on(shard).xrange(f"{prefix(shard)}dead"):
+                facts = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+                found.append((shard, letter_id.decode(), facts))
+        return sorted(found, key=lambda letter: int(letter[1].partition("-")[0]))
+
+    def delete_dead_letter(self, shard: str, letter_id: str) -> None:
+        """Delete one that was read."""
+        self._on(shard).xdel(f"{prefix(shard)}dead", letter_id)
+
     def live_workers(self) -> builtins.list[tuple[str, str, str]]:
         """Kind, bundle and name of every worker that announced itself within the last 15 s."""
         keys = (key.decode().split(":", 4) for key in self._on(WORKERS).scan_iter(WORKER_PATTERN, count=1000))

@@ -115,7 +115,7 @@ dead_letter_entries = Reading("dead_letter_entries", "Dead letters that nobody h
 jobs_unfinished = Reading("jobs_unfinished", "Jobs that have not ended", ("state",))
 workers = Reading("workers", "Workers that announced themselves within the last 15 s", ("kind",))
 redis_up = Reading("redis_up", "1 when Redis answered this scrape")
-redis_memory_bytes = Reading("redis_memory_bytes", "Memory that Redis uses")
+redis_memory_bytes = Reading("redis_memory_bytes", "Memory that Redis uses; of a cluster, its fullest node")
 redis_memory_ratio = Reading("redis_memory_ratio", "Used share of Redis' maxmemory, where there is a limit")
 # Of one worker's CUDA device.
 device_memory_bytes = Reading("device_memory_bytes", "Memory of the CUDA device", ("device", "kind"))
