@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gateway.cli.animate import AnimateOptions, animate
+from gateway.cli.dead_letters import add_arguments as add_dead_letters
 from gateway.cli.demo import DemoOptions, demo
 from gateway.cli.stack import StackOptions
 from gateway.cli.up import up
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_weights_commands(
         commands.add_parser("weights", help="pull, list and verify weights that do not ship with this")
     )
+    add_dead_letters(commands.add_parser("dead-letters", help="messages that were given up, and why"))
     _add_demo(commands.add_parser("demo", help="the page to try it out, in a browser, until Ctrl-C"))
     return parser
 
