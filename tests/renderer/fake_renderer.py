@@ -12,6 +12,7 @@ from services.renderer.packing import Order
 from shared.motion import ROW
 from shared.protocol import Output
 
+N_ROWS = 256  # as many can be told apart in a pixel
 Hook = Callable[["FakeBatch"], None]
 
 
@@ -78,7 +79,8 @@ class FakeRenderer:
         return [self._frame(subject.number, row) for subject, row in zip(batch.subjects, batch.motion, strict=True)]
 
     def _frame(self, number: int, row: NDArray[np.float32]) -> Drawn:
-        return self.bad.get((number, int(row[0])), np.array([[[number, int(row[0]), 0]]], np.uint8))
+        shown = int(row[0]) % N_ROWS
+        return self.bad.get((number, shown), np.array([[[number, shown, 0]]], np.uint8))
 
     def _stage(self, name: str, batch: FakeBatch) -> FakeBatch:
         self.threads.setdefault(name, set()).add(threading.get_ident())

@@ -13,9 +13,10 @@ from services.renderer.drawn_face import draw_face
 from services.renderer.embedded.appearance import Appearance
 from services.renderer.embedded.renderer import EmbeddedRenderer, Puppet
 from services.renderer.jpeg import encode_jpeg
+from services.renderer.settings import Limits
 from services.renderer.worker import RenderHandler
 from shared.artifacts import open_store
-from shared.errors import BadMessage
+from shared.errors import BadMessage, NonFiniteOutput
 from shared.frames import decode_slice
 from shared.jobs import JobStore
 from shared.protocol import EncodePayload, JobState, RenderPayload, Unit, artifact_path
@@ -24,6 +25,7 @@ from shared.task import Task
 from shared.worker import serve
 from tests.fakes import Crew, submit
 from tests.polling import eventually
+from tests.renderer.fake_renderer import N_ROWS, FakeRenderer
 from tests.renderer.motion_rows import talking
 
 pytestmark = pytest.mark.redis
@@ -99,6 +101,48 @@ def test_a_portrait_without_a_face_fails_the_job(redis_url: str, store: JobStore
     with _renderer(redis_url, tmp_path):
         eventually(lambda: store.get(job_id).state is JobState.FAILED, 30.0)
     assert "no_face_found" in str(store.get(job_id).error)
+
+
+@contextmanager
+def _fake_renderer(url: str, folder: Path, renderer: FakeRenderer) -> Iterator[None]:
+    """A worker around a fake renderer that takes four messages at once, and another bundle's name for its portraits."""
+    settings = Settings.model_validate({"redis_url": url, "worker_name": "fake-renderer", "max_tries": 2})
+    store = JobStore.from_settings(settings)
+    stop = threading.Event()
+    with closing(RenderHandler(store, open_store(str(folder)), renderer, Limits(messages=4))) as handler:
+        thread = threading.Thread(target=serve, args=(handler, store, settings, "renderer", stop))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            store.client.close()
+
+
+def _grey(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """A portrait that the fake renderer reads as a number."""
+    return np.full((64, 64, 3), number, np.uint8)
+
+
+def test_a_job_whose_frames_are_not_finite_fails_and_the_others_do_not(
+    redis_url: str, store: JobStore, tmp_path: Path
+) -> None:
+    """Slices of three jobs are drawn together, one of them is poison; the worker lives on and draws a fourth."""
+    renderer = FakeRenderer(64, bad={(2, row): NonFiniteOutput("NaN") for row in range(N_ROWS)})
+    jobs = {}
+    for number in (1, 2, 3):
+        name = f"n{number}"
+        _upload(tmp_path, f"0-{name}", _grey(number))
+        jobs[number] = submit(store, name, N_FRAMES)
+    with Crew(redis_url, tmp_path, ("encoder", "motion")), _fake_renderer(redis_url, tmp_path, renderer):
+        eventually(lambda: store.get(jobs[2]).state is JobState.FAILED, 30.0)
+        eventually(lambda: _slices(store, jobs[1]) and _slices(store, jobs[3]), 30.0)
+        _upload(tmp_path, "0-late", _grey(4))
+        late = submit(store, "late", N_FRAMES)
+        eventually(lambda: _slices(store, late), 30.0)
+    assert "non_finite_output" in str(store.get(jobs[2]).error)
+    assert [store.get(jobs[number]).state for number in (1, 3)] == [JobState.RUNNING] * 2
 
 
 def test_work_of_another_stage_is_refused(store: JobStore, tmp_path: Path) -> None:
