@@ -90,6 +90,11 @@ def _motion(goldens: Goldens, at: str) -> Motion:
     )
 
 
+def take(motion: Motion, index: Tensor | slice) -> Motion:
+    """Rows of a batch of motion."""
+    return Motion(R=motion.R[index], delta=motion.delta[index], t=motion.t[index], s=motion.s[index])
+
+
 def _driving_points(name: str, clip: Clip, networks: StitchingNetwork) -> Tensor:
     words = name.split("_")
     target = _target(words, clip)
@@ -102,8 +107,8 @@ def _target(words: list[str], clip: Clip) -> Motion:
     if words[0] == "abs":
         return transfer.absolute_target(clip.source, clip.driving, region)
     if "singledriving" not in words:
-        return transfer.relative_target(clip.source, clip.driving, clip.driving.take(slice(0, 1)), region)
-    image = clip.driving.take(slice(0, 1))
+        return transfer.relative_target(clip.source, clip.driving, take(clip.driving, slice(0, 1)), region)
+    image = take(clip.driving, slice(0, 1))
     at_rest = torch.zeros(1, 21, 3) if region_name == "eyes" else transfer.closed_lips()
     return transfer.relative_target(clip.source, image, transfer.image_reference(image, at_rest), region)
 

@@ -5,14 +5,14 @@ function of it and is built where it is needed. Knows nothing of how it is made 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.renderer.detect import N_LANDMARKS, PERSON_PX
+from services.renderer.stored_array import stored_array
 from shared.codec import pack, unpack
-from shared.errors import BadMessage, ShapeError, VersionMismatch
+from shared.errors import BadMessage, VersionMismatch
 from shared.protocol import Output
 
 VERSION = 1
@@ -85,24 +85,10 @@ class Appearance:
             raise BadMessage(f"appearance without {sorted(missing)}")
         photo = fields["photo"]
         return cls(
-            texture=_array(fields["texture"], np.uint8, (CROP_PX, CROP_PX, 3)),
-            crop=_array(fields["crop"], np.float64, (2, 3)),
-            landmarks=_array(fields["landmarks"], np.float32, (N_LANDMARKS, 3)),
-            person=_array(fields["person"], np.uint8, (PERSON_PX, PERSON_PX)),
-            photo=None if photo is None else _array(photo, np.uint8, (-1, -1, 3)),
+            texture=stored_array(fields["texture"], (CROP_PX, CROP_PX, 3), np.uint8),
+            crop=stored_array(fields["crop"], (2, 3), np.float64),
+            landmarks=stored_array(fields["landmarks"], (N_LANDMARKS, 3), np.float32),
+            person=stored_array(fields["person"], (PERSON_PX, PERSON_PX), np.uint8),
+            photo=None if photo is None else stored_array(photo, (-1, -1, 3), np.uint8),
             warnings=tuple(str(text) for text in fields["warnings"]),
         )
-
-
-def _array(value: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-    fits = (
-        isinstance(value, np.ndarray)
-        and value.dtype == np.dtype(dtype)
-        and value.ndim == len(shape)
-        and all(want in (-1, have) for want, have in zip(shape, value.shape, strict=True))
-    )
-    if not fits:
-        seen = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise ShapeError(f"appearance field is {seen}; expected {np.dtype(dtype)} {shape}")
-    array: NDArray[Any] = value
-    return array

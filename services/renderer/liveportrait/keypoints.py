@@ -4,6 +4,7 @@ LivePortrait (arXiv:2407.03168). Everything is float32 arithmetic on batches, on
 waits for it. Knows no network: what the stitching module computes is handed in.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,9 +34,10 @@ class Motion:
     t: Tensor
     s: Tensor
 
-    def take(self, index: Tensor | slice) -> "Motion":
-        """Rows of the batch: one or several, with repetition if wanted."""
-        return Motion(R=self.R[index], delta=self.delta[index], t=self.t[index], s=self.s[index])
+    @classmethod
+    def cat(cls, motions: Sequence["Motion"]) -> "Motion":
+        """One batch of the rows of several."""
+        return cls(*(torch.cat([getattr(motion, name) for motion in motions]) for name in ("R", "delta", "t", "s")))
 
 
 def identity_motion(device: torch.device | str = "cpu") -> Motion:

@@ -38,7 +38,7 @@ class Warp:
 
     def __call__(self, image: Bytes) -> Bytes:
         """(H, W, C) uint8 -> (h, w, C) uint8, rounded; zero beyond the input's border."""
-        planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()[None]
+        planes = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1).float()[None]
         warped = F.grid_sample(planes, self._grid, mode="bilinear", padding_mode="zeros", align_corners=True)
         pixels: Bytes = warped[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return pixels

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from services.renderer.liveportrait import motion_transfer as transfer
 from services.renderer.liveportrait.keypoints import Motion, identity_motion, place_keypoints, rotation_matrix
+from tests.parity.pipeline import take
 
 N_FRAMES = 3
 
@@ -28,7 +29,7 @@ X_S = place_keypoints(X_C, SOURCE)
 
 
 def test_the_reference_frame_reproduces_the_source() -> None:
-    target = transfer.relative_target(SOURCE, DRIVING, DRIVING.take(slice(0, 1)))
+    target = transfer.relative_target(SOURCE, DRIVING, take(DRIVING, slice(0, 1)))
     torch.testing.assert_close(transfer.transfer(X_C, SOURCE, target)[:1], X_S)
 
 
@@ -42,10 +43,10 @@ def test_a_neutral_reference_adds_the_driving_motion_itself() -> None:
 def test_rows_of_several_portraits_equal_each_portrait_alone() -> None:
     sources = some_motion(2, 40)
     order = torch.tensor([0, 1, 0])
-    mixed = transfer.relative_target(sources.take(order), DRIVING, identity_motion())
+    mixed = transfer.relative_target(take(sources, order), DRIVING, identity_motion())
     for frame, subject in enumerate(order.tolist()):
         alone = transfer.relative_target(
-            sources.take(slice(subject, subject + 1)), DRIVING.take(slice(frame, frame + 1)), identity_motion()
+            take(sources, slice(subject, subject + 1)), take(DRIVING, slice(frame, frame + 1)), identity_motion()
         )
         torch.testing.assert_close(mixed.delta[frame], alone.delta[0])
         torch.testing.assert_close(mixed.R[frame], alone.R[0])
@@ -72,7 +73,7 @@ def test_absolute_expression_keeps_the_points_that_carry_identity() -> None:
 
 
 def test_a_driving_image_is_compared_with_closed_lips_and_keeps_the_pose() -> None:
-    image = DRIVING.take(slice(1, 2))
+    image = take(DRIVING, slice(1, 2))
     reference = transfer.image_reference(image, transfer.closed_lips())
     target = transfer.relative_target(SOURCE, image, reference)
     torch.testing.assert_close(target.R, SOURCE.R)
@@ -81,7 +82,7 @@ def test_a_driving_image_is_compared_with_closed_lips_and_keeps_the_pose() -> No
 
 
 def test_expression_friendly_changes_nothing_when_the_clip_begins_at_the_source() -> None:
-    target = transfer.relative_target(SOURCE, DRIVING, DRIVING.take(slice(0, 1)))
+    target = transfer.relative_target(SOURCE, DRIVING, take(DRIVING, slice(0, 1)))
     plain = transfer.transfer(X_C, SOURCE, target)
     friendly = transfer.transfer(X_C, SOURCE, target, [transfer.expression_friendly])
     torch.testing.assert_close(friendly, plain, atol=1e-6, rtol=0)
