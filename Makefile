@@ -44,6 +44,7 @@ lint: $(READY) ## check format, ruff, mypy and import contracts
 
 test: $(READY) ## run every test: real Redis, Celery, workers and whole jobs included
 	@sh deploy/prometheus.sh
+	@sh deploy/browser.sh
 	@$(WITH_ENV) $(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY) ## run the inner loop: no processes, under a minute
