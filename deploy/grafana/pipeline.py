@@ -111,18 +111,34 @@ SLOW = Section(
             "Time from taking a batch of messages (one message on a CPU), or starting a control task, to its commit.",
             "s",
             (Query(quantile(0.95, "stage_duration_seconds", "stage"), "{{stage}}"),),
+            width=6,
         ),
         Panel(
             "Waiting, 95 %",
             "Time from issuing a message to the first try. Slices are issued a window at a time and wait by design.",
             "s",
             (Query(quantile(0.95, "queue_duration_seconds", "stage"), "{{stage}}"),),
+            width=6,
+        ),
+        Panel(
+            "Waiting against work",
+            "Seconds that messages wait for each second of work on them, by stage: the highest lacks workers most.",
+            "suffix: x",
+            (
+                Query(
+                    f"{per_second('queue_duration_seconds_sum', 'stage')} / "
+                    f"{per_second('stage_duration_seconds_sum', 'stage')}",
+                    "{{stage}}",
+                ),
+            ),
+            width=6,
         ),
         Panel(
             "Busy workers",
             "Average number of processes at work, by stage. At the number of workers of that stage there is no more.",
             "short",
             (Query(per_second("stage_duration_seconds_sum", "stage"), "{{stage}}"),),
+            width=6,
             is_stacked=True,
         ),
     ),

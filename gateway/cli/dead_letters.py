@@ -1,7 +1,7 @@
 """`talkinghead dead-letters`: what was given up and why, one JSON object a line; and deleting what was read.
 
-Reads the settings of the gateway, so it runs wherever the gateway does; ``python -m gateway.cli.dead_letters`` needs no more
-than the gateway's image has.
+Reads the settings that every process reads; ``python -m gateway.cli.dead_letters`` runs where the gateway does and needs no
+more than its image has.
 """
 
 import argparse

@@ -58,6 +58,9 @@ def _worked(stack: Stack, prometheus: Prometheus) -> Watched:
             viewer.wait_end()
         jobs.append(stack.job(job_id))
         first_frames_s.append(viewer.frames[0].at_s - sent_s)
+        # What Celery's children count must outlive them.
+        for child in stack.processes("celery")[1:]:
+            child.kill()
     stack.http.delete(f"/v1/jobs/{stack.submit(SPEECH)}")
     n_ended = len(jobs) + 1
     eventually(lambda: prometheus.value("sum(talkinghead_jobs_total)") == n_ended, SCRAPED_S, "a scrape after the jobs")
