@@ -22,7 +22,7 @@ WITH_ENV = export PATH="$$PATH:$(abspath $(BIN))"; libs=$(abspath $(VENV))/syste
 	if [ -e "$$libs" ]; then export LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test test-fast up demo page weights bench train clean
+.PHONY: help setup fmt lint test test-fast up demo page weights bench smoke train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ page: $(READY) ## a page to try it in a browser (HOST, PORT, URL of a running ga
 bench: $(READY) ## measure the whole stack on this machine
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
+
+smoke: $(READY) ## prove docker-compose.yml on a Docker engine: build, run, kill, measure, tear down (10 to 40 minutes)
+	PYTHON=$(BIN)/python sh deploy/smoke.sh
 
 train: $(READY) ## make the corpus, train both models, export them (hours; TRAIN_MINUTES each, data in .cache)
 	sh deploy/speech_engines.sh

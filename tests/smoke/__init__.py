@@ -1,0 +1,1 @@
+"""What deploy/smoke.sh asks of a running deployment, from outside: over HTTP only."""
