@@ -214,3 +214,15 @@ def test_half_precision_keeps_features_in_half_the_bytes(networks: Networks, pho
     appearance = renderer.load(renderer.prepare(photo, "square").to_bytes())
     assert appearance.f_s.dtype == np.float16
     assert renderer.build(appearance).frame_shape == (512, 512, 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_what_the_cpu_draws(
+    renderer: LivePortraitRenderer, networks: Networks, astronaut: Portrait, photo: Bytes
+) -> None:
+    other = LivePortraitRenderer(copy.deepcopy(networks), torch.device("cuda", 0), OPTIONS)
+    other.warm_up()
+    motion = talking(4)
+    ours = pixels(draw(other, [other.build(other.prepare(photo, "square"))] * 4, motion))
+    assert np.abs(ours.astype(int) - pixels(draw(renderer, [astronaut] * 4, motion))).mean() < 1.0
