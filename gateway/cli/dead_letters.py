@@ -1,7 +1,6 @@
 """`talkinghead dead-letters`: what was given up and why, one JSON object a line; and deleting what was read.
 
-Reads the settings that every process reads; ``python -m gateway.cli.dead_letters`` runs where the gateway does and needs no
-more than its image has.
+``python -m gateway.cli.dead_letters`` is the same where only the gateway's packages are installed: in its container.
 """
 
 import argparse
