@@ -69,6 +69,9 @@ bench: $(READY) ## measure the whole stack on this machine
 smoke: $(READY) ## prove docker-compose.yml on a Docker engine: build, run, kill, measure, tear down (10 to 40 minutes)
 	PYTHON=$(BIN)/python sh deploy/smoke.sh
 
+bench-renderer: $(READY) ## measure the liveportrait renderer: networks, pipeline, batches (ARGS=--profile writes docs)
+	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_liveportrait $(ARGS)
+
 train: $(READY) ## make the corpus, train both models, export them (hours; TRAIN_MINUTES each, data in .cache)
 	sh deploy/speech_engines.sh
 	$(BIN)/python -m training.corpus $(CORPUS_ARGS)
