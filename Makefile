@@ -22,7 +22,7 @@ WITH_ENV = export PATH="$$PATH:$(abspath $(BIN))"; libs=$(abspath $(VENV))/syste
 	if [ -e "$$libs" ]; then export LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test test-fast up demo page weights bench smoke train clean
+.PHONY: help setup fmt lint test test-fast up demo page weights bench bench-renderer smoke train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
