@@ -153,8 +153,10 @@ def test_every_variable_has_a_default_so_that_nothing_must_be_set_first() -> Non
 
 def test_the_gpu_file_changes_services_that_exist(services: dict[str, dict[str, Any]]) -> None:
     gpu = load_yaml(GPU_FILE)["services"]
-    assert set(gpu) == {"motion_dit", "renderer"} <= set(services)
-    for name, service in gpu.items():
+    assert set(gpu) == {"motion_dit", "renderer", "weights"} <= set(services)
+    assert gpu["weights"]["image"] == gpu["renderer"]["image"]
+    for name in ("motion_dit", "renderer"):
+        service = gpu[name]
         (device,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}, name
         assert set(service["environment"]) & {"TH_MOTION_DEVICE", "TH_RENDERER_DEVICE"}
