@@ -112,6 +112,17 @@ MACHINE = Section(
     "Processor and memory",
     (
         Panel(
+            "Left half precision",
+            "1 where half precision gave black or broken frames, so that the renderer went over to float32: slower, correct.",
+            "short",
+            (
+                Query(
+                    f'sum by (instance) (talkinghead_precision_fallbacks_total{{job="renderer", {ONE}}})',
+                    "{{instance}}",
+                ),
+            ),
+        ),
+        Panel(
             "Processor time",
             "Cores in use by renderer.",
             "short",

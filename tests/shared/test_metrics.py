@@ -133,13 +133,24 @@ def test_counts_exist_before_the_first_event() -> None:
     assert told.value("build_info") == 1
 
 
-def test_names_follow_the_rules() -> None:
-    declared = {value.name for value in vars(metrics).values() if isinstance(value, metrics.Reading)}
-    declared |= {
+def declared_names() -> set[str]:
+    """Every metric, without its prefix."""
+    counted = {
         family.name.removeprefix(metrics.PREFIX) + ("_total" if family.type == "counter" else "")
         for family in REGISTRY.collect()
         if family.name.startswith(metrics.PREFIX)
     }
+    return counted | {value.name for value in vars(metrics).values() if isinstance(value, metrics.Reading)}
+
+
+def test_operators_can_look_up_every_metric() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    rows = [line for line in page.partition("## What there is")[2].partition("\n## ")[0].splitlines() if "|" in line]
+    assert {name for row in rows for name in re.findall("`([a-z_]+)`", row.split("|")[1])} == declared_names()
+
+
+def test_names_follow_the_rules() -> None:
+    declared = declared_names()
     assert declared >= WITHOUT_UNIT
     assert {name for name in declared if not name.endswith(ALLOWED_UNITS)} == WITHOUT_UNIT
     assert all(re.fullmatch("[a-z_]+", name) for name in declared)
