@@ -103,26 +103,25 @@ def layout_of(points: Points) -> Layout:
 
 
 def face_square(points: Points, layout: Layout, framing: Framing) -> Square:
-    """Square around a face.
+    """Square around a face, in the precision of its landmarks, as officially.
 
     Args:
         points: (K, 2) landmarks, pixels.
         layout: of these landmarks.
         framing: factor and shift.
     """
-    points = points.astype(np.float64)
     down = _down(points, layout)
-    # The official angle is taken from single precision; near zero its arc cosine is coarse enough to matter.
-    across = np.array([down[1], -down[0]]).astype(np.float32).astype(np.float64)
+    # Always single precision officially; near zero its arc cosine is coarse enough to matter.
+    across = np.array([down[1], -down[0]], np.float32)
     angle = math.acos(min(1.0, max(-1.0, float(across[0]))))
     axes = np.stack([across, down])
     bounds = points if layout.contour is None else points[list(layout.contour)]
     middle = bounds.mean(axis=0)
     inside = (bounds - middle) @ axes.T
     low, high = inside.min(axis=0), inside.max(axis=0)
-    side = float((high - low).max()) * framing.scale
-    centre = middle + (low + high) / 2 @ axes - framing.up * side * down
-    return Square(centre, side, -angle if across[1] < 0 else angle)
+    side = (high - low).max() * points.dtype.type(framing.scale)
+    centre = middle + (low + high) / 2 @ axes - points.dtype.type(framing.up) * side * down
+    return Square(centre.astype(np.float64), float(side), -angle if across[1] < 0 else angle)
 
 
 def turned_matrix(square: Square, side_px: int) -> Doubles:
@@ -190,12 +189,12 @@ def limited_sizes(
     return (height, width), (height - height % multiple_px, width - width % multiple_px)
 
 
-def _down(points: Doubles, layout: Layout) -> Doubles:
+def _down(points: Points, layout: Layout) -> NDArray[Any]:
     """Unit vector from the eyes to the mouth; straight down where they coincide."""
     eyes = (points[list(layout.eye_a)].mean(axis=0) + points[list(layout.eye_b)].mean(axis=0)) / 2
     way = points[list(layout.mouth)].mean(axis=0) - eyes
-    length = float(np.linalg.norm(way))
-    unit: Doubles = np.array([0.0, 1.0]) if length <= NO_AXIS_PX else way / length
+    length = np.linalg.norm(way)
+    unit: NDArray[Any] = np.array([0.0, 1.0], points.dtype) if length <= NO_AXIS_PX else way / length
     return unit
 
 
