@@ -113,7 +113,7 @@ MACHINE = Section(
     (
         Panel(
             "Left half precision",
-            "1 where half precision gave black or broken frames, so that the renderer went over to float32: slower, correct.",
+            "1 where a renderer went over to float32 after black or broken frames in half precision: slower, correct.",
             "short",
             (
                 Query(
