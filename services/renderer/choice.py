@@ -58,6 +58,8 @@ def _liveportrait(settings: RendererSettings) -> tuple[Renderer[Any, Any], Limit
         jpeg=choose_jpeg(settings.renderer_jpeg, device, settings.jpeg_quality),
     )
     if is_fast:
+        torch.backends.cudnn.allow_tf32 = False  # ten bits of mantissa under the name of fp32; F and M need all of them
+        torch.backends.cuda.matmul.allow_tf32 = False
         export_device(torch.cuda, device.index)
     renderer = LivePortraitRenderer(load_networks(path), device, options)
     return renderer, _limits(settings, Limits(messages=CUDA_MESSAGES) if is_fast else Limits(deadline_s=CPU_DEADLINE_S))
