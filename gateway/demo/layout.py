@@ -15,6 +15,16 @@ UI_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "san
 CODE_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 THEME = gr.themes.Soft(
     primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=UI_FONT, font_mono=CODE_FONT
+).set(  # text that can be read: contrast of 4.5 and more
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    block_label_text_color="*primary_800",
+    block_title_text_color="*primary_800",
+    body_background_fill="*neutral_50",
+    body_background_fill_dark="*neutral_950",
+    body_text_color_subdued="*neutral_500",
 )
 INTRODUCTION = """
 <header class="th-head"><h1>Talking Head</h1>

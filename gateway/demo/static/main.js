@@ -79,20 +79,20 @@ class TalkingHeadPlayer extends HTMLElement {
     if (job !== null) this.#update(job);
     this.#view.setPoster(stored.portrait);
     await this.#player.reset();
-    await this.#loadSound(stored.speech);
     this.#stream.open();
+    await this.#loadSound(stored.speech);
   }
 
   async #loadSound(path) {
-    if (!path) return;
     try {
+      if (path === null) return await this.#player.setSound(null);
       const answer = await fetch(path);
-      if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-      await this.#player.clock.load(await answer.arrayBuffer());
+      await this.#player.setSound(answer.ok ? await answer.arrayBuffer() : new ArrayBuffer(0));
     } catch {
       this.#view.notice("warning", "The live picture is silent",
         "This browser cannot read the sound file; the finished video has its sound.", "sound");
     }
+    return undefined;
   }
 
   #take(name, data) {
@@ -101,6 +101,7 @@ class TalkingHeadPlayer extends HTMLElement {
     else if (name === "job.progress") this.#update({ ...this.#job, progress: data });
     else if (name === "job.error") this.#failed(data);
     else this.#update(data);
+    if (name === "job.state" && isOver(data.state) && !this.#hasFrames) this.#player.autoplay = false; // an old job
     if (name === "job.done") this.#done(data);
   }
 
@@ -192,10 +193,9 @@ class TalkingHeadPlayer extends HTMLElement {
   }
 
   #refresh() {
-    const { phase, clock } = this.#player;
+    const { phase, needsClick } = this.#player;
     if (this.#player.frames.hasRoom) this.#stream?.wake();
-    const needsClick = phase === "paused" && !clock.mayStart;
-    this.#view.setStage(phase, this.#stageWords(phase), needsClick);
+    this.#view.setStage(phase, this.#stageWords(phase), phase === "paused" && needsClick);
     this.#view.setTime(this.#player.position, this.#player.received, this.#player.duration);
     this.#view.setStats(this.#hasFrames ? this.#statRows() : []);
   }

@@ -14,11 +14,13 @@ const MAX_BUFFER_S = 4;
 export class Player {
   phase = "empty";
   total = null; // frames of the whole speech, once known
+  autoplay = true; // false: wait for play()
   clock = new AudioClock();
   frames = new FrameStore();
   #canvas;
   #onChange;
   #isComplete = false;
+  #isSoundPending = false;
   #shown = -1;
   #ticking = 0;
   #stats = newStats();
@@ -34,12 +36,23 @@ export class Player {
     await this.clock.load(null);
     this.frames.clear();
     this.total = null;
+    this.autoplay = this.#isSoundPending = true;
     this.#isComplete = false;
     this.#shown = -1;
     this.#stats = newStats();
     this.clock.hold();
     this.clock.start(0);
     this.#enter("empty");
+  }
+
+  // The sound to play, or null for none; frames are gathered meanwhile. Throws when it cannot be decoded.
+  async setSound(bytes) {
+    try {
+      await this.clock.load(bytes);
+    } finally {
+      this.#isSoundPending = false;
+      if (this.phase === "waiting") this.clock.start(this.clock.position);
+    }
   }
 
   push(index, jpeg) {
@@ -64,6 +77,7 @@ export class Player {
   }
 
   play() {
+    this.autoplay = true;
     if (this.phase === "ended") this.seek(0);
     else if (this.phase === "paused") this.#wait(this.clock.position);
   }
@@ -75,8 +89,14 @@ export class Player {
   }
 
   seek(seconds) {
+    this.autoplay = true;
     const first = this.frames.first / FPS;
     this.#wait(Math.max(first, Math.min(seconds, this.received)));
+  }
+
+  // Somebody has to press play first: the browser wants it, or the job is an old one.
+  get needsClick() {
+    return !this.autoplay || !this.clock.mayStart;
   }
 
   get position() {
@@ -146,8 +166,11 @@ export class Player {
 
   #tryToGoOn() {
     const needed = Math.min(START_BUFFER_S * 2 ** this.#stats.stalls, MAX_BUFFER_S);
-    if (!this.#isComplete && this.buffered < needed) return;
-    if (!this.clock.mayStart) return this.pause();
+    if (this.#isSoundPending || (!this.#isComplete && this.buffered < needed)) return;
+    if (this.needsClick) {
+      this.pause();
+      return;
+    }
     this.#enter("playing");
     this.clock.go();
   }

@@ -149,8 +149,7 @@ function stateWords(job, { frames_rendered: drawn, frames_total: total }) {
   if (job.state === "running" && total) return `Frame ${drawn} of ${total}`;
   if (job.state !== "succeeded" || !total) return words;
   const worked = job.timings?.total_s;
-  const speed = worked ? ` in ${worked.toFixed(1)} s (${(total / 25 / worked).toFixed(1)}× real time)` : "";
-  return `${words}: ${(total / 25).toFixed(1)} s of video${speed}`;
+  return worked ? `${words} in ${worked.toFixed(1)} s, ${(total / 25 / worked).toFixed(1)}× real time` : words;
 }
 
 function clockTime(seconds) {
