@@ -40,16 +40,6 @@ class Motion:
         return cls(*(torch.cat([getattr(motion, name) for motion in motions]) for name in ("R", "delta", "t", "s")))
 
 
-def identity_motion(device: torch.device | str = "cpu") -> Motion:
-    """The motion that moves nothing, batch of one: R = 1, delta = 0, t = 0, s = 1."""
-    return Motion(
-        R=torch.eye(3, device=device)[None],
-        delta=torch.zeros(1, N_KEYPOINTS, 3, device=device),
-        t=torch.zeros(1, 3, device=device),
-        s=torch.ones(1, 1, device=device),
-    )
-
-
 def degrees_from_logits(angle: Tensor) -> Tensor:
     """Expected angle over 66 bins: 3 sum(i p_i) - 97.5 degrees, i from 0.
 

@@ -7,7 +7,6 @@ from services.renderer.liveportrait.keypoints import (
     apply_stitching,
     degrees_from_logits,
     frames_u8,
-    identity_motion,
     place_keypoints,
     refine,
     retargeting_feature,
@@ -15,6 +14,8 @@ from services.renderer.liveportrait.keypoints import (
     stitching_feature,
 )
 from services.renderer.liveportrait.motion_extractor import RawMotion
+from services.renderer.liveportrait.portrait import motion_of
+from shared.motion import PITCH, ROLL, YAW, neutral_rows
 
 NOSE = torch.tensor([[[0.0, 0.0, -1.0]]])  # towards the camera
 EAR = torch.tensor([[[1.0, 0.0, 0.0]]])  # on image right
@@ -68,9 +69,9 @@ def test_depth_of_the_translation_is_dropped_and_scale_covers_the_expression() -
     assert placed[0, 0].tolist() == [2.0, 3.0, 1.0]
 
 
-def test_identity_moves_nothing() -> None:
+def test_the_neutral_row_moves_nothing() -> None:
     x_c = torch.randn(1, 21, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(place_keypoints(x_c, identity_motion()), x_c)
+    assert torch.equal(place_keypoints(x_c, motion_of(neutral_rows(1))), x_c)
 
 
 def test_stitching_takes_the_source_first_and_shifts_all_points_in_the_plane() -> None:
@@ -113,3 +114,12 @@ def test_refined_motion_has_points_by_rows() -> None:
 def test_pixels_are_truncated() -> None:
     image = torch.tensor([-0.5, 0.0, 0.999 / 255, 1.0, 7.0]).reshape(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert frames_u8(image)[0, 0, :, 0].tolist() == [0, 0, 0, 255, 255]
+
+
+def test_rows_of_motion_turn_the_head_as_their_axes_say() -> None:
+    """The row's pitch, yaw and roll go in as they are: R is the transpose, and points are rows."""
+    for column, axis, sign, point in ((PITCH, Y, 1.0, NOSE), (YAW, X, -1.0, NOSE), (ROLL, Y, 1.0, EAR)):
+        row = neutral_rows(1)
+        row[0, column] = 10.0
+        moved = place_keypoints(point, motion_of(row))[0, 0]
+        assert moved[axis] == pytest.approx(sign * 0.1736, abs=1e-3)

@@ -3,10 +3,13 @@ import torch
 from torch import Tensor
 
 from services.renderer.liveportrait import motion_transfer as transfer
-from services.renderer.liveportrait.keypoints import Motion, identity_motion, place_keypoints, rotation_matrix
+from services.renderer.liveportrait.keypoints import Motion, place_keypoints, rotation_matrix
+from services.renderer.liveportrait.portrait import motion_of
+from shared.motion import neutral_rows
 from tests.parity.pipeline import take
 
 N_FRAMES = 3
+NEUTRAL = motion_of(neutral_rows(1))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -34,7 +37,7 @@ def test_the_reference_frame_reproduces_the_source() -> None:
 
 
 def test_a_neutral_reference_adds_the_driving_motion_itself() -> None:
-    target = transfer.relative_target(SOURCE, DRIVING, identity_motion())
+    target = transfer.relative_target(SOURCE, DRIVING, NEUTRAL)
     torch.testing.assert_close(target.R, DRIVING.R @ SOURCE.R)
     torch.testing.assert_close(target.delta, DRIVING.delta + SOURCE.delta)
     torch.testing.assert_close(target.s, DRIVING.s * SOURCE.s)
@@ -43,10 +46,10 @@ def test_a_neutral_reference_adds_the_driving_motion_itself() -> None:
 def test_rows_of_several_portraits_equal_each_portrait_alone() -> None:
     sources = some_motion(2, 40)
     order = torch.tensor([0, 1, 0])
-    mixed = transfer.relative_target(take(sources, order), DRIVING, identity_motion())
+    mixed = transfer.relative_target(take(sources, order), DRIVING, NEUTRAL)
     for frame, subject in enumerate(order.tolist()):
         alone = transfer.relative_target(
-            take(sources, slice(subject, subject + 1)), take(DRIVING, slice(frame, frame + 1)), identity_motion()
+            take(sources, slice(subject, subject + 1)), take(DRIVING, slice(frame, frame + 1)), NEUTRAL
         )
         torch.testing.assert_close(mixed.delta[frame], alone.delta[0])
         torch.testing.assert_close(mixed.R[frame], alone.R[0])
@@ -55,7 +58,7 @@ def test_rows_of_several_portraits_equal_each_portrait_alone() -> None:
 @pytest.mark.parametrize("name", transfer.REGIONS)
 def test_a_region_changes_nothing_else(name: str) -> None:
     region = transfer.REGIONS[name]
-    relative = transfer.relative_target(SOURCE, DRIVING, identity_motion(), region)
+    relative = transfer.relative_target(SOURCE, DRIVING, NEUTRAL, region)
     absolute = transfer.absolute_target(SOURCE, DRIVING, region)
     for target, entries in ((relative, region.relative_entries), (absolute, region.absolute_entries)):
         changed = (target.delta != SOURCE.delta).any(dim=0)
