@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from services.renderer.liveportrait.fast.options import FastOptions
+from services.renderer.liveportrait.fast.winograd import WinogradConvolution
 
 
 class Convolution(nn.Module):
@@ -25,6 +26,13 @@ class Convolution(nn.Module):
         if self.weight.ndim == 4:
             return F.conv2d(x, self.weight, self.bias, padding=self.padding)
         return F.conv3d(x, self.weight, self.bias, padding=self.padding)
+
+
+def wide_convolution(weight: Tensor, bias: Tensor | None, options: FastOptions) -> Convolution | WinogradConvolution:
+    """A 3x3 convolution that may be wide enough for Winograd's algorithm."""
+    if options.winograd_channels is not None and min(weight.shape[:2]) >= options.winograd_channels:
+        return WinogradConvolution(weight, bias)
+    return Convolution(weight, bias, options)
 
 
 class UpsampledConvolution(nn.Module):

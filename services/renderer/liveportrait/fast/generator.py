@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from services.renderer.liveportrait.fast.convolution import Convolution, UpsampledConvolution
+from services.renderer.liveportrait.fast.convolution import Convolution, UpsampledConvolution, wide_convolution
 from services.renderer.liveportrait.fast.fold import Kernel
 from services.renderer.liveportrait.fast.options import FastOptions
 from services.renderer.liveportrait.fast.quadrupled import FastQuadrupledBlock
@@ -20,8 +20,8 @@ class FastGenerator(nn.Module):
         super().__init__()
         middle = network.middle_blocks()
         self.hidden = network.config.hidden
-        self.fc = Convolution(network.fc.weight, None, options)
-        self.shared = Convolution(*shared_kernel([norm for b in middle for norm in (b.norm_0, b.norm_1)]), options)
+        self.fc = wide_convolution(network.fc.weight, None, options)
+        self.shared = wide_convolution(*shared_kernel([norm for b in middle for norm in (b.norm_0, b.norm_1)]), options)
         self.shared_0 = UpsampledConvolution(*shared_kernel(norms(network.up_0)), repeats=2, options=options)
         self.shared_1 = UpsampledConvolution(*shared_kernel(norms(network.up_1)), repeats=4, options=options)
         self.middle = nn.ModuleList(FastMiddleBlock(block, options) for block in middle)

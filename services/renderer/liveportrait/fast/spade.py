@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from services.renderer.liveportrait.fast.convolution import Convolution
+from services.renderer.liveportrait.fast.convolution import Convolution, wide_convolution
 from services.renderer.liveportrait.fast.fold import Kernel
 from services.renderer.liveportrait.fast.options import FastOptions
+from services.renderer.liveportrait.fast.winograd import WinogradConvolution
 from services.renderer.liveportrait.spade import BLOCK_SLOPE, IN_EPS, Spade, SpadeBlock, SpectralConv2d
 
 
@@ -24,8 +25,8 @@ class FastMiddleBlock(nn.Module):
 
     def __init__(self, block: SpadeBlock, options: FastOptions) -> None:
         super().__init__()
-        self.modulation_0 = Convolution(*modulation_kernel(block.norm_0), options)
-        self.modulation_1 = Convolution(*modulation_kernel(block.norm_1), options)
+        self.modulation_0 = wide_convolution(*modulation_kernel(block.norm_0), options)
+        self.modulation_1 = wide_convolution(*modulation_kernel(block.norm_1), options)
         self.conv_0 = unbiased(block.conv_0, options)
         self.conv_1 = unbiased(block.conv_1, options)
 
@@ -42,9 +43,9 @@ class FastDoubledBlock(nn.Module):
 
     def __init__(self, block: SpadeBlock, options: FastOptions) -> None:
         super().__init__()
-        self.modulation_0 = Convolution(*modulation_kernel(block.norm_0), options)
-        self.modulation_1 = Convolution(*modulation_kernel(block.norm_1), options)
-        self.modulation_s = Convolution(*shortcut_kernel(block.norm_s, block.conv_s), options)
+        self.modulation_0 = wide_convolution(*modulation_kernel(block.norm_0), options)
+        self.modulation_1 = wide_convolution(*modulation_kernel(block.norm_1), options)
+        self.modulation_s = wide_convolution(*shortcut_kernel(block.norm_s, block.conv_s), options)
         self.conv_0 = unbiased(block.conv_0, options)
         self.conv_1 = unbiased(block.conv_1, options)
         self.conv_s = unbiased(block.conv_s, options)
@@ -75,8 +76,10 @@ def shortcut_kernel(norm: Spade, conv: SpectralConv2d) -> Kernel:
     return torch.cat([gamma.weight, weight]), torch.cat([gamma.get_parameter("bias") + 1, bias])
 
 
-def unbiased(conv: SpectralConv2d, options: FastOptions) -> Convolution:
+def unbiased(conv: SpectralConv2d, options: FastOptions) -> Convolution | WinogradConvolution:
     """The convolution with its spectral norm divided out, and without the bias that the next norm removes."""
+    if conv.weight_orig.shape[-1] == 3:
+        return wide_convolution(conv.effective_weight(), None, options)
     return Convolution(conv.effective_weight(), None, options)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from services.renderer.liveportrait.dense_motion import DenseMotionNetwork
-from services.renderer.liveportrait.fast.convolution import Convolution
+from services.renderer.liveportrait.fast.convolution import Convolution, wide_convolution
 from services.renderer.liveportrait.fast.fold import fold_batch_norm, fold_block
 from services.renderer.liveportrait.fast.hourglass import FastHourglass
 from services.renderer.liveportrait.fast.judgement import MaskHead, OcclusionHead
@@ -61,7 +61,7 @@ class FastWarping(nn.Module):
         self.mask = MaskHead(dense.mask, options)
         self.occlusion = OcclusionHead(dense.occlusion, network.config.depth, options)
         weight, bias = fold_block(network.third)
-        self.third = Convolution(weight, bias, options)
+        self.third = wide_convolution(weight, bias, options)
         self.fourth = Convolution(network.fourth.weight, network.fourth.bias, options)
 
     def source(self, feature: Tensor, x_s: Tensor) -> SourceState:

@@ -33,9 +33,12 @@ class NoHostWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture(scope="module")
-def synthesis(networks: Networks) -> FastSynthesis:
-    return FastSynthesis.from_networks(networks.W, networks.G)
+@pytest.fixture(
+    scope="module", params=[FastOptions(), FastOptions(plain_map_px=16, winograd_channels=8)], ids=["gpu", "cpu"]
+)
+def synthesis(networks: Networks, request: pytest.FixtureRequest) -> FastSynthesis:
+    """With what a GPU gets, and with what a CPU gets, at channel counts of the small networks."""
+    return FastSynthesis.from_networks(networks.W, networks.G, request.param)
 
 
 @pytest.fixture(scope="module")
