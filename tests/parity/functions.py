@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.renderer.liveportrait import crop, keypoints, landmarks, motion_transfer, paste
+from services.renderer.liveportrait import crop, keypoints, landmarks, motion_transfer, paste, retargeting
 from services.renderer.liveportrait.stitching import StitchingNetwork
 from tests.parity.draw import draw
 from tests.parity.goldens import Goldens
@@ -98,9 +98,9 @@ def _retargeting(goldens: Goldens, networks: StitchingNetwork) -> None:
     x_s, points = goldens.tensor("retarget/in_x_s"), goldens.array("ratio/in_lmk203")[:1]
     eyes, lips = (torch.from_numpy(measure(points)) for measure in (landmarks.eye_ratios, landmarks.lip_ratio))
     wanted_eye, wanted_lip = (goldens.tensor(f"ratio/in_driving_{name}").reshape(1, 1) for name in ("eye", "lip"))
-    eye_delta = motion_transfer.eye_delta(networks.retarget_eye, x_s, eyes, wanted_eye)
+    eye_delta = retargeting.eye_delta(networks.retarget_eye, x_s, eyes, wanted_eye)
     goldens.near("retarget", eye_delta, "retarget/out_eye_delta", KEYPOINTS)
-    lip_delta = motion_transfer.lip_delta(networks.retarget_mouth, x_s, lips, wanted_lip)
+    lip_delta = retargeting.lip_delta(networks.retarget_mouth, x_s, lips, wanted_lip)
     goldens.near("retarget", lip_delta, "retarget/out_lip_delta", KEYPOINTS)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from services.renderer.liveportrait import motion_transfer as transfer
 from services.renderer.liveportrait.keypoints import Motion, place_keypoints, rotation_matrix
 from services.renderer.liveportrait.landmarks import eye_ratios, lip_ratio
+from services.renderer.liveportrait.retargeting import closing_delta, eye_delta, lip_delta
 from services.renderer.liveportrait.stitching import StitchingNetwork
 from tests.parity.goldens import Goldens
 
@@ -123,7 +124,7 @@ def _steps(words: list[str], clip: Clip, networks: StitchingNetwork) -> list[tra
     if "stitch" in words:
         steps.append(transfer.Stitch(networks.retarget_shoulder))
     if "normlip" in words:
-        closing = transfer.closing_delta(networks.retarget_mouth, clip.x_s, clip.source_lips, LIP_THRESHOLD)
+        closing = closing_delta(networks.retarget_mouth, clip.x_s, clip.source_lips, LIP_THRESHOLD)
         steps.append(transfer.Offset(closing))
     if "mult1p3" in words:
         steps.append(transfer.Amplify(MULTIPLIER))
@@ -136,7 +137,7 @@ def _retargeting(words: list[str], clip: Clip, networks: StitchingNetwork) -> Te
         return None
     if "region" in words:
         return None
-    lips = transfer.lip_delta(networks.retarget_mouth, clip.x_s, clip.source_lips, clip.driving_lips)
+    lips = lip_delta(networks.retarget_mouth, clip.x_s, clip.source_lips, clip.driving_lips)
     if "eyelip" not in words:
         return lips
-    return lips + transfer.eye_delta(networks.retarget_eye, clip.x_s, clip.source_eyes, clip.driving_eyes)
+    return lips + eye_delta(networks.retarget_eye, clip.x_s, clip.source_eyes, clip.driving_eyes)

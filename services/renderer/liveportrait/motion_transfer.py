@@ -30,8 +30,6 @@ from services.renderer.liveportrait.keypoints import (
     Motion,
     apply_stitching,
     place_keypoints,
-    retargeting_delta,
-    retargeting_feature,
     stitching_feature,
 )
 
@@ -215,54 +213,6 @@ def motion_multiplier(x_s: Tensor, x_d0: Tensor) -> float:
     """sqrt(hull volume of x_s) / sqrt(hull volume of x_d0), 3-D convex hulls of (1, 21, 3) points."""
     volumes = [ConvexHull(points[0].detach().cpu().numpy()).volume for points in (x_s, x_d0)]
     return float(volumes[0] ** 0.5 / volumes[1] ** 0.5)
-
-
-def eye_delta(network: Mlp, x_s: Tensor, source_ratios: Tensor, driving_ratio: Tensor) -> Tensor:
-    """Offset that opens the eyes to a ratio.
-
-    Args:
-        network: (B, 66) -> (B, 63).
-        x_s: (1, 21, 3) or (B, 21, 3).
-        source_ratios: (1, 2) or (B, 2), left and right.
-        driving_ratio: (B, 1); official driving takes the left eye's for both.
-
-    Returns:
-        (B, 21, 3).
-    """
-    source_ratios = source_ratios.expand(len(driving_ratio), -1)
-    return retargeting_delta(network(retargeting_feature(x_s, source_ratios, driving_ratio)))
-
-
-def lip_delta(network: Mlp, x_s: Tensor, source_ratio: Tensor, driving_ratio: Tensor) -> Tensor:
-    """Offset that opens the lips to a ratio.
-
-    Args:
-        network: (B, 65) -> (B, 63).
-        x_s: (1, 21, 3) or (B, 21, 3).
-        source_ratio: (1, 1) or (B, 1).
-        driving_ratio: (B, 1).
-
-    Returns:
-        (B, 21, 3).
-    """
-    source_ratio = source_ratio.expand(len(driving_ratio), -1)
-    return retargeting_delta(network(retargeting_feature(x_s, source_ratio, driving_ratio)))
-
-
-def closing_delta(network: Mlp, x_s: Tensor, source_ratio: Tensor, threshold: float) -> Tensor:
-    """Offset that closes the source's lips, zero where their ratio is below the threshold.
-
-    Args:
-        network: (B, 65) -> (B, 63).
-        x_s: (B, 21, 3).
-        source_ratio: (B, 1).
-        threshold: lips closer than this are closed already; officially 0.03 on 203 landmarks.
-
-    Returns:
-        (B, 21, 3).
-    """
-    delta = lip_delta(network, x_s, source_ratio, torch.zeros_like(source_ratio))
-    return torch.where((source_ratio >= threshold)[..., None], delta, torch.zeros_like(delta))
 
 
 def _choose(entries: Entries, new: Tensor, old: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 from services.renderer.liveportrait.fast.warping import SourceState
 from services.renderer.liveportrait.keypoints import Motion, place_keypoints, rotation_matrix
 from services.renderer.liveportrait.landmarks import LIPS_PARTED
-from services.renderer.liveportrait.motion_transfer import Offset, Stitch, closing_delta, relative_target, transfer
+from services.renderer.liveportrait.motion_transfer import Offset, Stitch, relative_target, transfer
 from services.renderer.liveportrait.paste import PasteBack, mask_template
+from services.renderer.liveportrait.retargeting import closing_delta
 from services.renderer.liveportrait.source import LivePortraitAppearance
 from services.renderer.liveportrait.stitching import StitchingNetwork
 from shared.errors import NonFiniteOutput

@@ -105,16 +105,3 @@ def test_instead_forgets_the_driving_motion() -> None:
     result = transfer.Instead(torch.ones(1, 21, 3))(X_S, x_d)
     assert result.shape == x_d.shape
     torch.testing.assert_close(result, (X_S + 1.0).expand_as(x_d))
-
-
-def test_lips_are_closed_only_where_they_are_open() -> None:
-    ratios = torch.tensor([[0.029], [0.03], [0.5]])
-    seen: list[Tensor] = []
-
-    def network(feature: Tensor) -> Tensor:
-        seen.append(feature)
-        return torch.ones(len(feature), 63)
-
-    delta = transfer.closing_delta(network, X_S.expand(3, -1, -1), ratios, threshold=0.03)
-    assert delta.amax(dim=(1, 2)).tolist() == [0.0, 1.0, 1.0]
-    assert torch.equal(seen[0][:, 63:], torch.cat([ratios, torch.zeros(3, 1)], dim=1))
