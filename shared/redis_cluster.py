@@ -21,7 +21,15 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, ConnectionError, ReadOnlyError, RedisError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    ConnectionError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from shared.errors import ConfigurationError
@@ -88,6 +96,8 @@ class Owner:
 
         Raises:
             ConnectionError: none answers, or nobody owns the slot.
+            AuthenticationError: user or password are refused.
+            ConfigurationError: there is a server, but no cluster.
         """
         reasons = []
         for host, port in list(self._known):
@@ -95,7 +105,7 @@ class Owner:
                 with Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **self._options()) as node:
                     return self._owner(self._ask(node), host)
             except RedisError as error:
-                reasons.append(f"{host}:{port}: {error}")
+                reasons.append(_reason(error, host, port))
         raise self._nowhere(reasons)
 
     async def find_async(self) -> tuple[str, int]:
@@ -106,7 +116,7 @@ class Owner:
             try:
                 return self._owner(await self._ask(node), host)
             except RedisError as error:
-                reasons.append(f"{host}:{port}: {error}")
+                reasons.append(_reason(error, host, port))
             finally:
                 await node.aclose()
         raise self._nowhere(reasons)
@@ -171,6 +181,17 @@ class AsyncOwnerConnection(AsyncConnection):
         except ELSEWHERE as error:
             await self.disconnect()
             raise ConnectionError(f"{self.host}:{self.port} does not serve this shard: {error}") from error
+
+
+def _reason(error: RedisError, host: str, port: int) -> str:
+    """Why a node is of no help; raises what no other node would answer differently."""
+    if isinstance(error, AuthenticationError):
+        raise error
+    if "cluster support disabled" in str(error):
+        raise ConfigurationError(
+            f"TH_REDIS_URL names a cluster, but {host}:{port} is a single Redis: write redis://{host}:{port}/0"
+        ) from error
+    return f"{host}:{port}: {error}"
 
 
 def _address(place: str) -> tuple[str, int]:

@@ -9,12 +9,14 @@ from shared.commits import WorkStore
 from shared.errors import BadMessage, ConfigurationError
 from shared.jobs import JobStore
 from shared.protocol import JobState, heartbeat_key, shard_of
+from shared.redis_access import require_access
 from shared.redis_client import AWAY, connect, connect_async, connect_shards, connect_shards_async
 from shared.redis_cluster import is_cluster, parse_cluster_url
 from shared.settings import Settings
 from tests.fakes import Crew, expected_frames, segment_bytes, submit
 from tests.polling import eventually
-from tests.redis_cluster import ClusterServers, running_cluster
+from tests.redis_cluster import BUS_OFFSET, ClusterServers, ask, running_cluster
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 
@@ -52,6 +54,27 @@ def test_a_cluster_that_is_away_is_away_like_a_server() -> None:
         client.ping()
     assert "shard 0" in str(seen.value)
     assert "127.0.0.1:2" in str(seen.value)
+
+
+def test_a_single_server_is_no_cluster(redis_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"is a single Redis: write {redis_url}"):
+        require_access(redis_url.replace("redis://", "redis+cluster://").removesuffix("/0"))
+
+
+def test_a_refused_password_is_not_taken_for_a_cluster_that_is_away(redis_binary: str, tmp_path: Path) -> None:
+    server = RedisServer(redis_binary, tmp_path, {"cluster-enabled": "yes", "requirepass": "right"})
+    while server.port + BUS_OFFSET > 65_535:
+        server = RedisServer(redis_binary, tmp_path, server.options)
+    address = f"127.0.0.1:{server.port}"
+    server.url = f"redis://:right@{address}/0"
+    server.start()
+    try:
+        with pytest.raises(ConfigurationError, match="TH_REDIS_PASSWORD_FILE"):
+            require_access(f"redis+cluster://:wrong@{address}")
+        ask(server, "CLUSTER ADDSLOTS", *range(16_384))
+        eventually(lambda: require_access(f"redis+cluster://:right@{address}"))
+    finally:
+        server.kill()
 
 
 def test_every_shard_is_served_by_its_own_node(cluster: ClusterServers) -> None:
