@@ -18,6 +18,7 @@ from gateway.dependencies import Services
 from gateway.records import Records
 from gateway.routes import events, health, jobs
 from gateway.settings import GatewaySettings
+from shared.artifact_access import require_writable
 from shared.artifacts import open_store
 from shared.bundles import load_bundle
 from shared.errors import ConfigurationError
@@ -49,6 +50,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         opened = open_services(effective)
         try:
             await asyncio.to_thread(require_access, effective.redis_url)
+            await asyncio.to_thread(require_writable, opened.artifacts, effective.artifacts_url)
         except ConfigurationError as error:
             log.error("gateway.refused", error=error.message)
             raise

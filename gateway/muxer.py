@@ -16,6 +16,7 @@ import structlog
 from gateway.control import ASSEMBLE, Control
 from gateway.records import segment_path
 from gateway.settings import MuxerSettings
+from shared.artifact_access import require_writable
 from shared.artifacts import ArtifactStore, open_store
 from shared.errors import ArtifactUnavailable, ShapeError
 from shared.frames import decode_slice
@@ -99,9 +100,11 @@ def main() -> int:
     settings = MuxerSettings()
     configure_logging(settings.log_level, settings.log_format, kind=KIND)
     store = JobStore.from_settings(settings)
+    artifacts = open_store(settings.artifacts_url)
+    require_writable(artifacts, settings.artifacts_url)
     handler = Muxer(
         store,
-        open_store(settings.artifacts_url),
+        artifacts,
         Control.connect(settings.broker_url),
         EncoderOptions(preset=settings.x264_preset),
         settings.muxer_deadline_s,

@@ -21,6 +21,7 @@ from gateway.ingest import ControlContext, assemble_job, close_record, ingest_jo
 from gateway.records import Records
 from gateway.settings import ControlSettings
 from gateway.upkeep import expire_jobs, reconcile_marks, reconcile_shard
+from shared.artifact_access import require_writable
 from shared.artifacts import open_store
 from shared.errors import ConfigurationError, DependencyError, JobNotFound, StateError, TalkingHeadError
 from shared.jobs import JobStore
@@ -194,6 +195,16 @@ def _require_access(**_: object) -> None:
         raise SystemExit(REFUSED) from error
 
 
+def _require_store(**_: object) -> None:
+    """End before jobs come whose files could never be written."""
+    settings = _settings()
+    try:
+        require_writable(open_store(settings.artifacts_url), settings.artifacts_url)
+    except ConfigurationError as error:
+        log.error("control.refused", error=error.message)
+        raise SystemExit(REFUSED) from error
+
+
 def _announce_clock(**_: object) -> None:
     """Beat runs no task and has no heartbeat: what it sends is its sign of life."""
     settings = _settings()
@@ -223,6 +234,7 @@ def _beat_heart(leaving: threading.Event) -> None:
 
 _leaving = threading.Event()
 worker_init.connect(_require_access)
+worker_init.connect(_require_store)
 worker_process_init.connect(_warm_up)
 worker_ready.connect(_announce)
 worker_shutting_down.connect(_withdraw)

@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,11 +65,10 @@ def running_stack(options: StackOptions, report: Callable[[str], None]) -> Itera
         The gateway's base URL and the supervisor, once everything is ready.
 
     Raises:
-        ConfigurationError: port taken, workdir in use, no redis-server.
+        ConfigurationError: port taken, workdir in use or impossible, no redis-server.
         DependencyError: a process keeps failing, or start-up takes too long.
     """
-    workdir = options.workdir.resolve()
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir = _made(options.workdir.resolve())
     with _only_one(workdir):
         shutil.rmtree(workdir / SCRATCH, ignore_errors=True)
         (workdir / SCRATCH).mkdir()
@@ -188,6 +188,18 @@ def _what_is_missing(response: httpx.Response) -> str:
         return f"the gateway (HTTP {response.status_code})"
     missing = [str(name).removeprefix("worker:") for name in body.get("missing", ())]
     return ", ".join(missing) or str(body.get("detail", f"the gateway (HTTP {response.status_code})"))
+
+
+def _made(workdir: Path) -> Path:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            return workdir
+    except OSError as error:
+        raise ConfigurationError(
+            f"{workdir} cannot be used ({error.strerror}): logs, Redis' data and artifacts go there; name a folder "
+            "that can be written with --workdir"
+        ) from error
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Is the process alive, can the system take a job, and what do its counters say?"""
 
 import asyncio
-import uuid
 from collections.abc import Awaitable
 from http import HTTPStatus
 
@@ -14,6 +13,7 @@ from redis.exceptions import RedisError
 from gateway.dependencies import Services, ServicesDep
 from gateway.errors import MEDIA_TYPE, problem
 from gateway.readings import Readings, scrape
+from shared.artifact_access import probe
 from shared.errors import NoWorker, TalkingHeadError
 
 WORKER_KINDS = ("audio_encoder", "motion_dit", "renderer", "muxer", "control")
@@ -80,9 +80,7 @@ async def _redis(found: Services) -> str:
 
 
 async def _artifacts(found: Services) -> str:
-    path = f"_health/{uuid.uuid4().hex}"
-    await asyncio.to_thread(found.artifacts.write, path, b"ok")
-    await asyncio.to_thread(found.artifacts.delete, path)
+    await asyncio.to_thread(probe, found.artifacts)
     return "writable"
 
 

@@ -1,6 +1,7 @@
 """Health says what is missing; metrics can be scraped; problems are problems everywhere."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import httpx
@@ -63,6 +64,7 @@ async def test_a_store_that_cannot_be_written_is_named(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
     announce(services, *WORKER_KINDS)
+    shutil.rmtree(tmp_path / "artifacts")
     (tmp_path / "artifacts").write_bytes(b"")
     answer = await client.get("/v1/health/ready")
     assert answer.json()["missing"] == ["artifacts"]
