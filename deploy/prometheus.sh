@@ -20,6 +20,9 @@ say "unpacking prometheus for the tests (23 MB)"
 mkdir -p "$TARGET/lists/partial" "$TARGET/cache/archives/partial"
 cd "$TARGET"
 apt-get $OPTIONS -q update >/dev/null || true
-apt-get $OPTIONS -q download prometheus >/dev/null
+if ! apt-get $OPTIONS -q download prometheus >/dev/null; then
+    say "prometheus cannot be downloaded now: tests of dashboards and alerts will fail and say so"
+    exit 0
+fi
 for package in ./*.deb; do dpkg-deb -x "$package" root; done
 rm -rf ./*.deb lists cache
