@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Case:
     batch: int
 
 
-def compare_clip(case: Case, options: RendererOptions) -> dict[str, object]:
+def compare_clip(case: Case, options: RendererOptions) -> dict[str, Any]:
     """Seconds of both, taking turns, and how much their frames differ.
 
     Args:

@@ -7,6 +7,7 @@ whatever the optimised ones leave out, over the rate of a large fp16 matrix prod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ STAGES = ("W", "G", "to_uint8", "to_host")
 Work = Callable[[], object]
 
 
-def sweep(networks: Networks, device: torch.device) -> dict[str, object]:
+def sweep(networks: Networks, device: torch.device) -> dict[str, Any]:
     """Figures for every batch size, until memory is short.
 
     Args:
