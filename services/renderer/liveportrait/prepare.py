@@ -6,19 +6,23 @@ Runs once per portrait, in float32.
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 
 from services.renderer import detect
+from services.renderer.drawn_face import draw_face
 from services.renderer.liveportrait import crop as cropping
 from services.renderer.liveportrait import landmarks
 from services.renderer.liveportrait.checkpoint import Networks
 from services.renderer.liveportrait.keypoints import refine
 from services.renderer.liveportrait.source import LivePortraitAppearance
-from shared.errors import NonFiniteOutput
+from shared.errors import NoFaceFound, NonFiniteOutput
 from shared.protocol import Output
 
 Bytes = NDArray[np.uint8]
+
+log = structlog.get_logger(__name__)
 
 CLOSED_EYES = "The eyes of the portrait are closed; they will stay closed."
 
@@ -64,6 +68,16 @@ def cut_out(portrait: Bytes) -> Crop:
     if float(landmarks.official_eye_ratios(mesh).mean()) < landmarks.EYES_CLOSED:
         warnings += (CLOSED_EYES,)
     return Crop(photo, o2c, pixels, mesh, warnings)
+
+
+def drawn_crop() -> Crop:
+    """A drawn face, found by MediaPipe, which is loaded by this; or, not found, the whole drawing with closed lips."""
+    drawing = draw_face(cropping.SOURCE.side_px)
+    try:
+        return cut_out(drawing)
+    except NoFaceFound:
+        log.warning("warm_up.no_face")
+        return Crop(drawing, np.eye(3), drawing, np.zeros((detect.N_LANDMARKS, 2)), ())
 
 
 @torch.inference_mode()

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from services.renderer.device import Lanes, Mark, PinnedRing, Slot
-from services.renderer.drawn_face import draw_face
+from services.renderer.device import Lanes, PinnedRing, Slot
 from services.renderer.interface import Drawn, FrameBatch
 from services.renderer.liveportrait.checkpoint import Networks
 from services.renderer.liveportrait.crop import SOURCE
@@ -22,11 +20,12 @@ from services.renderer.liveportrait.fast.synthesis import FastSynthesis
 from services.renderer.liveportrait.gpu_jpeg import GpuJpeg
 from services.renderer.liveportrait.graphs import LaunchOptions
 from services.renderer.liveportrait.portrait import Portrait, driving_points, paste_of, pose_of
-from services.renderer.liveportrait.precision import GuardedSynthesis, Synthesised, choose_dtype
-from services.renderer.liveportrait.prepare import cut_out, extract
+from services.renderer.liveportrait.precision import GuardedSynthesis, choose_dtype
+from services.renderer.liveportrait.prepare import Crop, cut_out, drawn_crop, extract
 from services.renderer.liveportrait.source import LivePortraitAppearance
+from services.renderer.liveportrait.stages import Computed, Downloaded, Uploaded
 from shared import metrics
-from shared.errors import NonFiniteOutput, ShapeError
+from shared.errors import NonFiniteOutput, ShapeError, WeightsMismatch
 from shared.motion import neutral_rows
 from shared.protocol import Output
 
@@ -58,36 +57,6 @@ class RendererOptions:
     jpeg: GpuJpeg | None = None
 
 
-@dataclass(frozen=True)
-class Uploaded:
-    """Driving key points on their way to the device."""
-
-    portraits: tuple[Portrait, ...]
-    x_d: Tensor
-    begun: Mark
-    done: Mark
-
-
-@dataclass(frozen=True)
-class Computed:
-    """Frames of a batch on the device, as soon as ``done`` is reached."""
-
-    uploaded: Uploaded
-    made: Synthesised
-    begun: Mark
-    done: Mark
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """Frames of a batch in host memory, as soon as ``done`` is reached. Holds every tensor of the batch until then."""
-
-    computed: Computed
-    slot: Slot
-    begun: Mark
-    done: Mark
-
-
 class LivePortraitRenderer:
     """Official LivePortrait, rearranged for speed.
 
@@ -115,21 +84,19 @@ class LivePortraitRenderer:
         """Prepare a drawn face, run every batch size, and send one frame through all stages.
 
         Raises:
-            NonFiniteOutput: the networks give NaN or infinity.
+            WeightsMismatch: the networks give NaN or infinity.
         """
-        portrait = self.build(self.prepare(draw_face(), "square"))
-        with self._lanes.compute.active():
-            self._synthesis.warm_up(portrait.source, portrait.pose.x_s.to(self._device))
-        self._lanes.compute.drain()
-        batch = FrameBatch((portrait,), neutral_rows(1), (None,))
-        for drawn in self.finish(self.download(self.compute(self.upload(batch)))):
-            if isinstance(drawn, NonFiniteOutput):
-                raise drawn
+        try:
+            self._warm_up(self.build(self._extracted(drawn_crop(), "square")))
+        except NonFiniteOutput as error:
+            raise WeightsMismatch(
+                "the networks give NaN or infinity for a drawn face; expected a picture. Run "
+                "`talkinghead weights verify liveportrait`, or pull the weights again."
+            ) from error
 
     def prepare(self, portrait: Bytes, output: Output) -> LivePortraitAppearance:
         """Cut out the face and extract features and motion; see `prepare.cut_out` and `prepare.extract`."""
-        half = torch.float32 if self._synthesis.dtype == torch.float32 else torch.float16
-        return extract(self._networks, cut_out(portrait), output, half)
+        return self._extracted(cut_out(portrait), output)
 
     def load(self, data: bytes) -> LivePortraitAppearance:
         """See `LivePortraitAppearance.from_bytes`.
@@ -199,6 +166,19 @@ class LivePortraitRenderer:
             return self._finished(downloaded.computed, downloaded.slot)
         finally:
             downloaded.slot.release()
+
+    def _warm_up(self, portrait: Portrait) -> None:
+        with self._lanes.compute.active():
+            self._synthesis.warm_up(portrait.source, portrait.pose.x_s.to(self._device))
+        self._lanes.compute.drain()
+        batch = FrameBatch((portrait,), neutral_rows(1), (None,))
+        for drawn in self.finish(self.download(self.compute(self.upload(batch)))):
+            if isinstance(drawn, NonFiniteOutput):
+                raise drawn
+
+    def _extracted(self, crop: Crop, output: Output) -> LivePortraitAppearance:
+        features = torch.float32 if self._synthesis.dtype == torch.float32 else torch.float16
+        return extract(self._networks, crop, output, features)
 
     def _synthesis_in(self, dtype: torch.dtype) -> FastSynthesis:
         options = FastOptions.for_device(self._device, dtype)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from services.renderer.embedded.renderer import Puppet, render
 from services.renderer.liveportrait import crop as cropping
 from services.renderer.liveportrait.paste import PasteBack, mask_template
-from services.renderer.liveportrait.prepare import CLOSED_EYES, cut_out
+from services.renderer.liveportrait.prepare import CLOSED_EYES, cut_out, drawn_crop
 from shared.errors import NoFaceFound
 from tests.renderer.motion_rows import rows
 
@@ -54,6 +54,12 @@ def test_of_several_faces_the_largest_speaks(photo: Bytes) -> None:
     cut = cut_out(both)
     assert cut.warnings == ("2 faces found; the largest one speaks",)
     assert (np.linalg.inv(cut.o2c) @ [*cut.mesh[1], 1.0])[0] < 512
+
+
+def test_the_drawn_face_is_found() -> None:
+    cut = drawn_crop()
+    assert not np.array_equal(cut.o2c, np.eye(3))
+    assert cut.warnings == ()
 
 
 def test_no_face_is_an_error() -> None:

@@ -11,7 +11,7 @@ from services.renderer.liveportrait.checkpoint import Networks, load_networks
 from services.renderer.liveportrait.portrait import Portrait, driving_points
 from services.renderer.liveportrait.renderer import N_SLOTS, LivePortraitRenderer, RendererOptions
 from services.renderer.liveportrait.source import LivePortraitAppearance
-from shared.errors import NoFaceFound, NonFiniteOutput, ShapeError
+from shared.errors import NoFaceFound, NonFiniteOutput, ShapeError, WeightsMismatch
 from shared.motion import SCALE, neutral_row, neutral_rows
 from tests.renderer.motion_rows import rows, talking
 from tests.tiny_liveportrait import write_safetensors
@@ -186,7 +186,7 @@ def test_weights_that_give_nan_fail_each_frame_and_the_warm_up(
     for _ in range(N_SLOTS + 2):
         drawn = draw(renderer, [portrait], neutral_rows(1))
         assert [type(frame) for frame in drawn] == [NonFiniteOutput]
-    with pytest.raises(NonFiniteOutput):
+    with pytest.raises(WeightsMismatch, match="weights verify"):
         renderer.warm_up()
 
 
