@@ -52,7 +52,7 @@ class ClusterServers:
             eventually(lambda node=node: self._is_whole(node), FORM_S, "a whole cluster")  # type: ignore[misc]
         for master, replica in zip(self.masters, self.replicas, strict=False):
             eventually(lambda r=replica, m=master: _follow(r, ids[m.port]), FORM_S)  # type: ignore[misc]
-            eventually(lambda r=replica: _is_following(r), FORM_S)  # type: ignore[misc]
+            eventually(lambda m=master: _has_replica(m), FORM_S)  # type: ignore[misc]
 
     def kill(self) -> None:
         """SIGKILL all nodes."""
@@ -122,5 +122,6 @@ def _follow(replica: RedisServer, master_id: str) -> bool:
         return False  # it does not know that node yet
 
 
-def _is_following(node: RedisServer) -> bool:
-    return bool(ask(node, "INFO", "replication").get("master_link_status") == "up")
+def _has_replica(master: RedisServer) -> bool:
+    """True once the master sends what it writes; a replica that has loaded the first copy says so only later."""
+    return bool(ask(master, "INFO", "replication").get("slave0", {}).get("state") == "online")
