@@ -152,3 +152,48 @@ def test_a_gateway_that_is_killed_costs_no_frame(tab: Tab, ready_stack: Stack) -
     assert (end["received"], end["gone"], end["broken"]) == (N_FRAMES, 0, 0)
     assert tab.page.locator(".th-download").is_visible()
     assert not any("Connection lost" in notice for notice in tab.notices())
+
+
+def test_a_viewer_who_comes_late_starts_with_what_is_left(tab: Tab) -> None:
+    stats = tab.page.evaluate("""async () => {
+      const {Player} = await import('./player/player.js');
+      const canvas = new OffscreenCanvas(64, 64), drawn = new OffscreenCanvas(64, 64);
+      drawn.getContext('2d').fillRect(0, 0, 9, 9);
+      const jpeg = await drawn.convertToBlob({type: 'image/jpeg'});
+      const phases = [], player = new Player(canvas, (phase) => phases.push(phase));
+      player.clock.unlock();
+      await player.reset();
+      player.gap(0, 99);
+      for (let index = 100; index < 125; index++) player.push(index, jpeg);
+      await player.setSound(null);
+      const start = player.position;
+      player.complete();
+      return {start, duration: player.duration, phases, ...player.stats};
+    }""")
+    assert (stats["start"], stats["duration"]) == (4.0, 5.0)
+    assert (stats["gone"], stats["received"], stats["phases"][:2]) == (100, 25, ["empty", "waiting"])
+
+
+def test_played_frames_are_forgotten_first_and_others_never(tab: Tab) -> None:
+    kept = tab.page.evaluate("""async () => {
+      const {FrameStore} = await import('./player/frames.js');
+      const store = new FrameStore(1000);
+      const add = (from, to) => { for (let i = from; i < to; i++) store.add(i, new Blob(['x'.repeat(100)])); };
+      const facts = () => [store.first, store.size, store.end, store.isFull, store.hasRoom];
+      const seen = [];
+      add(0, 12);
+      seen.push(facts());
+      store.decodeFrom(7);
+      add(12, 14);
+      seen.push(facts());
+      store.skipTo(20);
+      seen.push(facts());
+      store.clear();
+      return [...seen, facts()];
+    }""")
+    assert kept == [
+        [0, 12, 12, True, False],
+        [4, 10, 14, False, False],
+        [4, 10, 21, False, False],
+        [0, 0, 0, False, True],
+    ]

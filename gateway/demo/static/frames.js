@@ -7,9 +7,14 @@ export class FrameStore {
   #jpegs = new Map(); // index -> Blob
   #bitmaps = new Map(); // index -> ImageBitmap, or null while it is decoded
   #bytes = 0;
+  #limit;
   #wanted = 0;
   end = 0; // one after the last frame received or announced as gone
   broken = 0; // frames that could not be decoded
+
+  constructor(limit = MAX_BYTES) {
+    this.#limit = limit;
+  }
 
   add(index, jpeg) {
     if (this.#jpegs.has(index)) return;
@@ -34,11 +39,11 @@ export class FrameStore {
 
   // More is held than allowed, and nothing of it was played yet: let the stream rest.
   get isFull() {
-    return this.#bytes > MAX_BYTES;
+    return this.#bytes > this.#limit;
   }
 
   get hasRoom() {
-    return this.#bytes < 0.8 * MAX_BYTES;
+    return this.#bytes < 0.8 * this.#limit;
   }
 
   // The newest decoded frame up to `index`, as [index, bitmap], or null. Frames behind it are let go.
@@ -89,7 +94,7 @@ export class FrameStore {
 
   #forgetPlayed() {
     for (const [index, jpeg] of this.#jpegs) {
-      if (this.#bytes <= MAX_BYTES || index >= this.#wanted) return;
+      if (this.#bytes <= this.#limit || index >= this.#wanted) return;
       this.#jpegs.delete(index);
       this.#bytes -= jpeg.size;
     }

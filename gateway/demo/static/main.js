@@ -16,7 +16,6 @@ class TalkingHeadPlayer extends HTMLElement {
   #player;
   #stream = null;
   #job = null;
-  #progress = null;
   #messages = {};
   #acceptedAt = null;
   #firstFrameMs = null;
@@ -120,7 +119,6 @@ class TalkingHeadPlayer extends HTMLElement {
 
   #update(job) {
     this.#job = job;
-    this.#progress = job.progress;
     if (job.progress.frames_total !== null) this.#player.total = job.progress.frames_total;
     this.#view.setJob(job, job.progress);
     (job.warnings ?? []).forEach((text, at) => this.#view.notice("warning", "Please note", sentence(text), `warning-${at}`));

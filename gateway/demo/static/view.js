@@ -22,6 +22,7 @@ const TEMPLATE = `
       <a class="th-download" download>Download mp4</a>
     </div>
     <progress class="th-progress" max="1" value="0" aria-label="Progress"></progress>
+    <small class="th-seed" hidden></small>
   </div>
   <dl class="th-stats" hidden></dl>`;
 
@@ -42,7 +43,7 @@ export class View {
     this.canvas = host.querySelector("canvas");
     this.video = host.querySelector("video");
     for (const name of ["notices", "poster", "words", "play", "seek", "time", "state", "cancel", "results", "toggle",
-      "download", "progress", "stats"]) this[name] = part(name);
+      "download", "progress", "seed", "stats"]) this[name] = part(name);
     this.bigPlay = part("big-play");
     this.isDragging = false;
     this.seek.addEventListener("input", () => { this.isDragging = true; });
@@ -54,7 +55,7 @@ export class View {
     this.notices.replaceChildren();
     this.state.textContent = "";
     this.progress.value = 0;
-    this.results.hidden = this.stats.hidden = this.cancel.hidden = true;
+    this.results.hidden = this.stats.hidden = this.cancel.hidden = this.seed.hidden = true;
     this.video.removeAttribute("src");
     this.video.load();
     this.showVideo(false);
@@ -109,6 +110,8 @@ export class View {
     this.state.textContent = stateWords(job, progress);
     this.progress.value = job.state === "succeeded" ? 1 : progress.ratio;
     this.cancel.hidden = isOver(job.state);
+    this.seed.hidden = job.state !== "succeeded";
+    this.seed.textContent = `Seed ${job.options.seed}: the same seed and files give the same video.`;
   }
 
   offerVideo(url, name) {
