@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
@@ -131,7 +131,7 @@ class Batch(Generic[SubjectT]):
         parts: in order; none of them empty.
     """
 
-    parts: Sequence[Part[SubjectT]] = field(default_factory=list)
+    parts: Sequence[Part[SubjectT]]
 
     @classmethod
     def pack(cls, waiting: deque[Slice[SubjectT]], limit: int) -> "Batch[SubjectT]":
