@@ -3,7 +3,8 @@
 #
 #   deploy/engine.sh start DIR     installs Debian's packages, starts the engine in a network namespace of its own (its
 #                                  firewall rules stay out of the machine's), fetches or makes the images that the
-#                                  project names; DIR/env then holds what a shell needs, DIR/stand-ins what was made
+#                                  project names; DIR/env then holds what a shell needs, DIR/stand-ins what was made,
+#                                  and DIR/ready is there when all went well
 #   deploy/engine.sh stop DIR      ends it and removes everything in DIR
 #
 # An image that no registry gives is made from Debian packages under the official name: the same programs in other
@@ -137,6 +138,7 @@ start() {
     make_network
     start_daemon
     obtain_images
+    touch "$DIR/ready"
 }
 
 stop() {

@@ -65,7 +65,7 @@ find_engine() {
         say "engine: none answers; starting one"
         OWN_ENGINE=1
         sh deploy/engine.sh start "$STATE/engine" | tee -a "$LOG"
-        [ -s "$STATE/engine/env" ] || fail "the engine did not start"
+        [ -e "$STATE/engine/ready" ] || fail "the engine did not start"
         . "$STATE/engine/env"
         while read -r image; do
             unproven "$image itself; the same program from Debian's packages ran in its place"
@@ -157,15 +157,17 @@ prove_jobs() {
 }
 
 prove_refusals() { # a service with a wrong configuration stops and says what to do
-    refusal TH_REDIS_PASSWORD_FILE=/etc/hostname "refuses us"
-    refusal TH_REDIS_PASSWORD_FILE=/run/secrets/none "mount the secret"
-    refusal TH_THREADS=many "TH_THREADS"
+    refusal muxer TH_REDIS_PASSWORD_FILE=/etc/hostname "refuses us"
+    refusal muxer TH_REDIS_PASSWORD_FILE=/run/secrets/none "mount the secret"
+    refusal muxer TH_THREADS=many "TH_THREADS"
+    refusal motion_dit TH_BUNDLE=nope "unknown bundle"
+    refusal renderer TH_BUNDLE=liveportrait "talkinghead weights pull"
 }
 
-refusal() { # setting, words of the message
-    if $COMPOSE run -T --rm --no-deps -e "$1" muxer >"$STATE/refusal.log" 2>&1; then fail "$1 was accepted"; fi
-    grep -q "$2" "$STATE/refusal.log" || { cat "$STATE/refusal.log"; fail "$1: not told \"$2\""; }
-    say "$1: $(grep -o '"error": "[^"]*"' "$STATE/refusal.log" | head -n 1)"
+refusal() { # service, setting, words of the message
+    if $COMPOSE run -T --rm --no-deps -e "$2" "$1" >"$STATE/refusal.log" 2>&1; then fail "$1 accepted $2"; fi
+    grep -q "$3" "$STATE/refusal.log" || { cat "$STATE/refusal.log"; fail "$1 with $2 did not say \"$3\""; }
+    say "$1 with $2 refuses to start: $(sed -n 's/.*"error": "\([^"]*\)".*/\1/p' "$STATE/refusal.log" | head -n 1)"
 }
 
 prove_isolation() { # only what must reach Redis does; what is published is reached from outside

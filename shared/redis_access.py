@@ -31,7 +31,7 @@ def require_access(url: str) -> bool:
             client.ping()
         except AuthenticationError as error:
             raise ConfigurationError(
-                f"Redis at {_place(url)} refuses us: {error}. Check the user in TH_REDIS_URL and the password in "
+                f"Redis at {_place(url)} refuses us: {str(error).rstrip('.')}. Check the user in TH_REDIS_URL and the password in "
                 "TH_REDIS_PASSWORD_FILE"
             ) from error
         except AWAY as error:

@@ -47,7 +47,7 @@ def test_the_right_password_of_a_file_lets_us_in(guarded: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("who", [f"{USER}:wrong@", "nobody:right@", ""])
 def test_a_refusal_is_a_configuration_error_that_shows_no_password(guarded: str, who: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"Redis at {guarded} refuses us.*TH_REDIS_PASSWORD_FILE") as caught:
+    with pytest.raises(ConfigurationError, match=f"Redis at {guarded} refuses us: .*TH_REDIS_PASSWORD_FILE") as caught:
         require_access(f"redis://{who}{guarded}/0")
     assert "wrong" not in caught.value.message.replace("WRONGPASS", "")
 

@@ -20,7 +20,7 @@ def main() -> int:
     try:
         print(CHECKS[parsed.check](parsed.url, parsed.rest))
     except (AssertionError, TimeoutError, httpx.HTTPError) as error:
-        print(f"{parsed.check}: {error or repr(error)}", file=sys.stderr)
+        print(f"{parsed.check}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
 
