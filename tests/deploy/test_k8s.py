@@ -25,7 +25,7 @@ from tests.test_env_example import settings_classes
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s"
 OVERLAYS = {"cpu": "embedded", "gpu": "liveportrait"}
-KUBERNETES = ("1.29", "1.33", "1.37")
+KUBERNETES = ("1.29", "1.37")
 CUSTOM = {"ScaledObject", "TriggerAuthentication"}
 STAGES = {
     "audio-encoder": {Stage.ENCODE},
@@ -41,7 +41,7 @@ def overlay(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def resources(overlay: str) -> list[Resource]:
     return render(FOLDER / "overlays" / overlay)
 
