@@ -30,9 +30,10 @@ class Convolution(nn.Module):
 
 def wide_convolution(weight: Tensor, bias: Tensor | None, options: FastOptions) -> Convolution | WinogradConvolution:
     """A 3x3 convolution that may be wide enough for Winograd's algorithm."""
-    if options.winograd_channels is not None and min(weight.shape[:2]) >= options.winograd_channels:
-        return WinogradConvolution(weight, bias)
-    return Convolution(weight, bias, options)
+    narrowest = options.winograd_channels
+    if narrowest is None or min(weight.shape[:2]) < narrowest or options.compute_dtype != torch.float32:
+        return Convolution(weight, bias, options)
+    return WinogradConvolution(weight, bias)
 
 
 class UpsampledConvolution(nn.Module):

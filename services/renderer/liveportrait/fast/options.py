@@ -16,8 +16,8 @@ class FastOptions:
         compute_dtype: of convolutions and what stands between them. Key points, sampling coordinates, softmax and the
             statistics of instance norms are float32 whatever it is.
         plain_map_px: maps of at most this many pixels are not put channels last.
-        winograd_channels: 3x3 convolutions with at least so many channels on both sides use `WinogradConvolution`; None
-            leaves all of them to the library.
+        winograd_channels: in float32, 3x3 convolutions with at least so many channels on both sides use
+            `WinogradConvolution`; None leaves all of them to the library.
     """
 
     compute_dtype: torch.dtype = torch.float32
@@ -29,5 +29,4 @@ class FastOptions:
         """The choices for a device: measured on CPU (docs/decisions/0008), by reasoning and not measured on a GPU."""
         if device.type != "cpu":
             return cls(compute_dtype)
-        channels = CPU_WINOGRAD_CHANNELS if compute_dtype == torch.float32 else None
-        return cls(compute_dtype, plain_map_px=CPU_PLAIN_MAP_PX, winograd_channels=channels)
+        return cls(compute_dtype, plain_map_px=CPU_PLAIN_MAP_PX, winograd_channels=CPU_WINOGRAD_CHANNELS)

@@ -40,7 +40,7 @@ class FastSynthesis(nn.Module):
         with torch.no_grad():
             return cls(FastWarping(warping, options), FastGenerator(generator, options))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def source(self, f_s: Tensor, x_s: Tensor) -> SourceState:
         """What one or several portraits contribute to all their frames.
 
@@ -50,7 +50,7 @@ class FastSynthesis(nn.Module):
         """
         return self.warping.source(f_s, x_s)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def forward(self, sources: SourceState, x_d: Tensor) -> Tensor:
         """Images of a batch of frames.
 
@@ -63,7 +63,7 @@ class FastSynthesis(nn.Module):
         """
         return self._logits(sources, x_d).sigmoid()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def frames_u8(self, sources: SourceState, x_d: Tensor) -> tuple[Tensor, Tensor]:
         """Frames ready to encode, and whether they can be trusted; both stay on the device.
 

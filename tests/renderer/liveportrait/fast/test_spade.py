@@ -11,7 +11,7 @@ from services.renderer.liveportrait.fast.options import FastOptions
 from services.renderer.liveportrait.fast.quadrupled import FastQuadrupledBlock
 from services.renderer.liveportrait.fast.spade import FastDoubledBlock, FastMiddleBlock, normalised
 from tests.parity.draw import draw, smooth
-from tests.renderer.liveportrait.fast.conftest import Frames
+from tests.renderer.liveportrait.conftest import Frames
 
 OPTIONS = FastOptions()
 TOLERANCE = 2e-5

@@ -12,7 +12,7 @@ from services.renderer.liveportrait.fast.sparse_motion import (
     sampling_matrix,
 )
 from tests.parity.draw import draw
-from tests.renderer.liveportrait.fast.conftest import Frames
+from tests.renderer.liveportrait.conftest import Frames
 
 SIZE = (4, 16, 12)
 

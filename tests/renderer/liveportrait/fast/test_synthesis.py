@@ -14,7 +14,7 @@ from services.renderer.liveportrait.fast.options import FastOptions
 from services.renderer.liveportrait.fast.synthesis import FastSynthesis
 from services.renderer.liveportrait.fast.warping import SourceState
 from shared.errors import ShapeError
-from tests.renderer.liveportrait.fast.conftest import Frames
+from tests.renderer.liveportrait.conftest import Frames
 
 CPU = torch.device("cpu")
 IMAGE_TOLERANCE = 2e-5
