@@ -48,15 +48,7 @@ def serve(settings: DemoSettings, api_url: str, port: int, check: Call, announce
     for noisy in ("httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     log.info("page.started", host=settings.demo_host, port=port, api_url=api_url)
-    config = uvicorn.Config(
-        create_app(settings, api_url),
-        host=settings.demo_host,
-        port=port,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-    )
-    asyncio.run(_serve(uvicorn.Server(config), check, announce))
+    asyncio.run(_serve(settings, api_url, port, check, announce))
 
 
 def create_app(settings: DemoSettings, api_url: str) -> FastAPI:
@@ -99,7 +91,16 @@ def create_app(settings: DemoSettings, api_url: str) -> FastAPI:
     return app
 
 
-async def _serve(server: uvicorn.Server, check: Call, announce: Call) -> None:
+async def _serve(settings: DemoSettings, api_url: str, port: int, check: Call, announce: Call) -> None:
+    config = uvicorn.Config(
+        create_app(settings, api_url),  # within the loop that Gradio then uses
+        host=settings.demo_host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    server = uvicorn.Server(config)
     watching = asyncio.create_task(_watch(server, check, announce))
     await server.serve()
     if watching.done():

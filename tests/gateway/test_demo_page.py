@@ -3,14 +3,18 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway.cli.ports import free_port
 from gateway.demo import submission
-from gateway.demo.page import STATIC, create_app
+from gateway.demo.page import STATIC, create_app, serve
 from gateway.demo.settings import DemoSettings
+from shared.errors import DependencyError
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_A_CLASS = {"not_ready", "not_found", "client_left", "page_failed"}
@@ -78,3 +82,16 @@ async def test_only_the_browser_may_submit(user: httpx.AsyncClient) -> None:
     """Gradio lists no public endpoint: programs use the gateway's own interface."""
     described = (await user.get("/gradio_api/info")).json()
     assert described["named_endpoints"] == {}
+
+
+def test_a_stack_that_was_given_up_ends_the_page() -> None:
+    told: list[str] = []
+
+    def check() -> None:
+        raise DependencyError("renderer-0 ended 4 times soon after its start")
+
+    settings = DemoSettings(log_level="warning")
+    announce = partial(told.append, "ready")
+    with ThreadPoolExecutor(1) as own_thread, pytest.raises(DependencyError, match="renderer-0 ended"):
+        own_thread.submit(serve, settings, "http://127.0.0.1:9", free_port(), check, announce).result(60.0)
+    assert told == ["ready"]
