@@ -9,8 +9,8 @@ then reads
     place 2   (v0 + v1) b          + v2 c
     place 3   v0 b   + v1 c        + v2 a'       a' of the value after
 
-which is a convolution of stride 3 with 3, 2, 2, 3 taps: 100 products instead of 144 in two dimensions. Only one place
-in 16 is in memory at a time.
+which is a convolution of stride 3 with 3, 2, 2, 3 taps: 100 products instead of 144 in two dimensions. Gamma and beta
+are in memory for one place in 16 at a time.
 """
 
 import torch
@@ -50,9 +50,8 @@ class PlaceConvolution(nn.Module):
     def forward(self, bordered: Tensor, place: tuple[int, int]) -> Tensor:
         """Hidden map (B, 128, 3h + 2, 3w + 2) to the results (B, out, h, w) at one place of every value."""
         weight = self.get_buffer("weight_{}{}".format(*place))
-        height, width = bordered.shape[2] - weight.shape[2], bordered.shape[3] - weight.shape[3]
-        y, x = FIRST_TAP[place[0]], FIRST_TAP[place[1]]
-        seen = bordered[:, :, y : height // 3 * 3 + y + weight.shape[2], x : width // 3 * 3 + x + weight.shape[3]]
+        (y, x), (height, width) = (FIRST_TAP[i] for i in place), (n // 3 * 3 - 3 for n in bordered.shape[2:])
+        seen = bordered[:, :, y : y + height + weight.shape[2], x : x + width + weight.shape[3]]
         return F.conv2d(seen, weight, self.bias, stride=3)
 
 
@@ -76,7 +75,7 @@ class FastQuadrupledBlock(nn.Module):
         self.conv_s = unbiased(block.conv_s, options)
 
     def forward(self, x: Tensor, hidden_0: Tensor, hidden_1: Tensor, hidden_s: Tensor) -> Tensor:
-        """X (B, C, 2h, 2w), hidden maps (B, 128, 3h, 3w) with their places as a b c, to (B, C', 4h, 4w)."""
+        """Map x (B, C, 2h, 2w), hidden maps (B, 128, 3h, 3w) with their places as a b c, to (B, C', 4h, 4w)."""
         small = normalised(x)  # (B, C, 2h, 2w)
         size = (x.shape[0], x.shape[1], 2 * x.shape[2], 2 * x.shape[3])
         y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)

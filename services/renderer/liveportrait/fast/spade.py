@@ -31,7 +31,7 @@ class FastMiddleBlock(nn.Module):
         self.conv_1 = unbiased(block.conv_1, options)
 
     def forward(self, x: Tensor, hidden_0: Tensor, hidden_1: Tensor) -> Tensor:
-        """X (B, C, H, W) and the hidden maps of both norms (B, 128, H, W) to (B, C, H, W)."""
+        """Map x (B, C, H, W) and the hidden maps of both norms (B, 128, H, W) to (B, C, H, W)."""
         y = self.conv_0(rectified(modulated(normalised(x), self.modulation_0(hidden_0))))
         y = self.conv_1(rectified(modulated(normalised(y), self.modulation_1(hidden_1))))
         out: Tensor = y.add_(x)
@@ -51,7 +51,7 @@ class FastDoubledBlock(nn.Module):
         self.conv_s = unbiased(block.conv_s, options)
 
     def forward(self, x: Tensor, hidden_0: Tensor, hidden_1: Tensor, hidden_s: Tensor) -> Tensor:
-        """X (B, C, h, w), hidden maps of the norms (B, 128, 2h, 2w) to (B, C', 2h, 2w)."""
+        """Map x (B, C, h, w), hidden maps of the norms (B, 128, 2h, 2w) to (B, C', 2h, 2w)."""
         x = F.interpolate(normalised(x), scale_factor=2)  # (B, C, 2h, 2w)
         y = self.conv_0(rectified(modulated(x, self.modulation_0(hidden_0))))  # (B, C', 2h, 2w)
         y = self.conv_1(rectified(modulated(normalised(y), self.modulation_1(hidden_1))))  # (B, C', 2h, 2w)
