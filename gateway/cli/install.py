@@ -22,7 +22,7 @@ from shared.weights import BundleLock, LockedFile, content_problems, read_lock, 
 
 CONVERTED = ".safetensors"
 SPACE_FACTOR = 2  # the download and what it is converted to
-REFUSED = 1
+REFUSED = 3  # exit code of a converter that read the files and will not have them
 STDERR_TAIL = 2000
 
 Fetch = Callable[[Snapshot, RemoteFile, Path], None]
@@ -64,7 +64,7 @@ def install(wanted: Wanted, target: Path, report: Report) -> BundleLock:
         WeightsUnavailable: the hub cannot be reached, or there is no space.
         WeightsMismatch: files are not what the hub or the lock file says, or do not fit the networks.
     """
-    with _only_one(target):
+    with _only_one(target), _storing(target):
         _finish_interrupted_swap(target)
         lock = read_lock(target)
         if lock is not None and _is_installed(wanted, lock, target):
@@ -221,6 +221,17 @@ def _finish_interrupted_swap(target: Path) -> None:
 
 def _beside(target: Path, what: str) -> Path:
     return target.with_name(f".{target.name}.{what}")
+
+
+@contextmanager
+def _storing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WeightsUnavailable(
+            f"cannot store weights in {target.parent}: {error.strerror or error}. Make room, or set TH_WEIGHTS_DIR "
+            "elsewhere."
+        ) from error
 
 
 @contextmanager

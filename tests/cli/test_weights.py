@@ -322,18 +322,23 @@ def test_a_disk_that_is_too_small_is_noticed_before_the_download(hub: Hub, capsy
     assert hub.downloads() == []
 
 
-def test_a_disk_that_fills_up_is_named(hub: Hub, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("source", ["hub", "folder"])
+def test_a_disk_that_fills_up_is_named(hub: Hub, files: dict[str, bytes], tmp_path: Path, source: str) -> None:
     """A process may write no file beyond 4 KiB: the errno differs from a full disk, the path of the error does not."""
+    for path, data in files.items():
+        (tmp_path / Path(path).name).write_bytes(data)
+    words = [] if source == "hub" else ["--from", str(tmp_path)]
     script = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "from gateway.cli.main import main\n"
-        "sys.exit(main(['weights', 'pull', 'liveportrait']))"
+        "sys.exit(main(['weights', 'pull', 'liveportrait', *sys.argv[1:]]))"
     )
-    result = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-B", "-c", script, *words], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "could not be fetched: File too large" in result.stderr
+    assert ("could not be fetched" if source == "hub" else "cannot store weights in") in result.stderr
+    assert "File too large" in result.stderr
 
 
 def test_nothing_pulled_is_said_by_verify_and_list(hub: Hub, folder: Path, capsys: Output) -> None:

@@ -22,7 +22,7 @@ from services.renderer.liveportrait.checkpoint import (
 from services.renderer.liveportrait.config import CONFIG_FILE, read_config, write_config
 from shared.errors import TalkingHeadError
 
-REFUSED, WRONG_USAGE = 1, 2
+WRONG_USAGE, REFUSED = 2, 3
 
 
 def convert(source: Path, target: Path) -> None:
@@ -50,7 +50,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Convert; exit code 1 and a message on stderr when the files are refused."""
+    """Convert; exit code 3 and a message on stderr when the files are refused."""
     try:
         source, target = map(Path, arguments)
     except ValueError:
