@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from services.renderer.liveportrait.fast.convolution import wide_convolution
+from services.renderer.liveportrait.fast.options import FastOptions
 from services.renderer.liveportrait.fast.winograd import STRIP_TILES, WinogradConvolution
 from tests.parity.draw import draw
 
@@ -25,3 +27,20 @@ def test_strips_meet_without_a_seam() -> None:
     ours = WinogradConvolution(weight, None)(x)
     torch.testing.assert_close(ours, F.conv2d(x, weight, padding=1), rtol=0, atol=TOLERANCE)
     assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "channels", "is_used"),
+    [
+        ("cpu", torch.float32, (128, 512), True),
+        ("cpu", torch.float32, (64, 512), False),
+        ("cpu", torch.bfloat16, (128, 512), False),
+        ("cuda", torch.float32, (128, 512), False),
+    ],
+)
+def test_only_wide_float32_convolutions_on_a_cpu_use_it(
+    device: str, dtype: torch.dtype, channels: tuple[int, int], is_used: bool
+) -> None:
+    options = FastOptions.for_device(torch.device(device), dtype)
+    made = wide_convolution(torch.zeros(*channels, 3, 3), None, options)
+    assert isinstance(made, WinogradConvolution) == is_used
