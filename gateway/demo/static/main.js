@@ -164,15 +164,17 @@ class TalkingHeadPlayer extends HTMLElement {
   }
 
   async #watchReadiness() {
+    let problem = { code: "gateway_unreachable" };
     try {
       const answer = await fetch("gateway/ready");
-      if (answer.ok) return this.#view.removeNotice("ready");
-      this.#explain(await answer.json(), null, "ready");
-    } catch {
-      this.#explain({ code: "gateway_unreachable" }, null, "ready");
-    }
+      if (answer.ok) {
+        this.#view.removeNotice("ready");
+        return;
+      }
+      problem = await answer.json();
+    } catch { /* the page's own server is away: told as it stands */ }
+    if (!this.#view.hasNotice("problem")) this.#explain(problem, null, "ready");
     setTimeout(() => this.#watchReadiness(), READY_POLL_MS);
-    return undefined;
   }
 
   // Tell a problem: what happened and what to do, in the page's words, and what the service said of it.

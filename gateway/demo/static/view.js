@@ -77,7 +77,11 @@ export class View {
   }
 
   removeNotice(key) {
-    if (key) this.notices.querySelector(`[data-key="${CSS.escape(key)}"]`)?.remove();
+    if (key) this.#find(key)?.remove();
+  }
+
+  hasNotice(key) {
+    return this.#find(key) !== null;
   }
 
   // What the stage shows: the phase of the player and some words over the picture.
@@ -139,6 +143,10 @@ export class View {
       );
       return item;
     }));
+  }
+
+  #find(key) {
+    return this.notices.querySelector(`[data-key="${key}"]`);
   }
 }
 
