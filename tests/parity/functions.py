@@ -24,7 +24,6 @@ RATIOS = 1e-6
 LINEAR = 2e-6  # the 2x2 part of a matrix
 SHIFT_PX = 3e-4
 ANGLE = 2e-6  # radians; sine and cosine of a matrix are as good as this
-PIXEL = 1.0
 MASK = 0.5 / 255
 FIRST_POINTS = 16
 
@@ -135,10 +134,10 @@ def _matrices(goldens: Goldens, at: str, o2c: NDArray[np.float64], points: NDArr
     image = f"{at}/img_crop_u8#every4"
     if image in goldens:
         pixels = crop.sample(goldens.array("crop/in_img_u8"), o2c, crop.SOURCE.side_px)
-        goldens.near("crop_pixels", pixels[::4, ::4], image, PIXEL)
+        goldens.near_bytes("crop_pixels", pixels[::4, ::4], image)
         small = f"{at}/img_256_area_u8#every4"
         if small in goldens:
-            goldens.near("crop_pixels", crop.network_input(pixels)[::4, ::4], small, PIXEL)
+            goldens.near_bytes("crop_pixels", crop.network_input(pixels)[::4, ::4], small)
 
 
 def _paste(goldens: Goldens, seed: int) -> None:
@@ -157,7 +156,7 @@ def _paste(goldens: Goldens, seed: int) -> None:
         weight = paste.warp_mask(mask, o2c, (photo.shape[0], photo.shape[1]))
         goldens.near("paste", weight[::3, ::3], f"paste/{case}/mask#every3", MASK)
         frame = paste.PasteBack(photo, o2c, mask).into_photo(face)
-        goldens.near("paste", frame[::2, ::2], f"paste/{case}/out_u8#every2", PIXEL)
+        goldens.near_bytes("paste", frame[::2, ::2], f"paste/{case}/out_u8#every2")
 
 
 def _sizes(goldens: Goldens) -> None:

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.parity.sampled import U8_OFF_BY_ONE_FRACTION
+
 Value = Tensor | NDArray[Any] | float
 
 
@@ -38,6 +40,12 @@ class Goldens:
     def near(self, group: str, ours: Value, key: str, bound: float | NDArray[np.float64]) -> None:
         """Note how far ours is from a stored result, in units of the bound; NaN is infinitely far."""
         self._note(group, float(np.max(self._difference(ours, key) / bound, initial=0.0)))
+
+    def near_bytes(self, group: str, ours: Value, key: str) -> None:
+        """Note the share of bytes that are one off a stored image, over 0.5 %; more than one off is too far."""
+        difference = self._difference(ours, key)
+        share = float(np.mean(difference > 0)) / U8_OFF_BY_ONE_FRACTION
+        self._note(group, share if difference.max() <= 1 else max(share, float(difference.max())))
 
     def same(self, group: str, ours: Value, key: str) -> None:
         """Note whether ours equals a stored result: 0, or infinitely far."""
