@@ -1,6 +1,9 @@
 """Stored reference results, compared one by one; what nobody compared is noticed."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,27 @@ from torch import Tensor
 from tests.parity.sampled import U8_OFF_BY_ONE_FRACTION
 
 Value = Tensor | NDArray[Any] | float
+
+NOT_FINITE = 1e9  # stands for infinity in a report
+
+
+class UnusableGoldens(Exception):
+    """A file of the reference data is missing or broken."""
+
+
+def read(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of a file.
+
+    Raises:
+        UnusableGoldens: it is not there or no npz of plain arrays.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
+            return dict(npz)
+    except FileNotFoundError as error:
+        raise UnusableGoldens(f"{path} is missing; expected the reference data of this seed") from error
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnusableGoldens(f"{path} cannot be read as npz: {error}") from error
 
 
 class Goldens:

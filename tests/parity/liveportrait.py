@@ -13,19 +13,17 @@ import json
 import math
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from services.renderer.liveportrait.checkpoint import Networks
 from services.renderer.liveportrait.config import NetworksConfig
 from tests.parity import extraction, functions, pipeline, synthesis
+from tests.parity.goldens import NOT_FINITE, UnusableGoldens, read
 from tests.parity.networks import synthetic_networks
 from tests.parity.variants import VARIANTS, Variant
 
@@ -34,11 +32,6 @@ Group = Callable[[], Mapping[str, float]]
 
 KINDS = ("goldens", "fast", "functions", "pipeline")
 GROUPS = ("functions", "pipeline", "fast", "S", "M", "F", "W", "G", "chain")
-NOT_FINITE = 1e9
-
-
-class UnusableGoldens(Exception):
-    """A file of the reference data is missing or broken."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,21 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worst = max(groups.values())
     print(json.dumps({"seed": options.seed, "variant": options.variant, "groups": groups, "worst": worst}))
     return 0 if worst <= 1 else 1
-
-
-def read(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of a file.
-
-    Raises:
-        UnusableGoldens: it is not there or no npz of plain arrays.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
-            return dict(npz)
-    except FileNotFoundError as error:
-        raise UnusableGoldens(f"{path} is missing; expected one file per kind ({', '.join(KINDS)})") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnusableGoldens(f"{path} cannot be read as npz: {error}") from error
 
 
 def compare(goldens: Mapping[str, Npz], seed: int, variant: str, wanted: Sequence[str] = GROUPS) -> dict[str, float]:

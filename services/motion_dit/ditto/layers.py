@@ -1,0 +1,147 @@
+"""Blocks of Ditto's motion network, named as in its checkpoint.
+
+A transformer decoder whose layers are modulated by the diffusion step, after EDGE (arXiv:2211.10658); FiLM is
+arXiv:1709.07871, rotary positions arXiv:2104.09864. Dropout is left out: it does nothing at inference.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROTARY_BASE = 10000.0
+
+
+class Rotary(nn.Module):
+    """Rotates neighbouring pairs of columns (2i, 2i+1) of row n by the angle n * freqs[i].
+
+    Deviation from the paper, as the weights expect: the whole vector is rotated before it is projected and split into
+    heads, not each head's queries and keys.
+    """
+
+    freqs: Tensor
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("freqs", rotary_frequencies(hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N, hidden), row n at position n, to the same shape."""
+        positions = torch.arange(x.shape[1], device=x.device, dtype=self.freqs.dtype)
+        angles = positions[:, None] * self.freqs  # (N, hidden / 2)
+        cos, sin = angles.cos(), angles.sin()
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
+
+
+class StepEmbedding(nn.Module):
+    """Sines, then cosines of the diffusion step at geometric frequencies, 1 to 1/10000 (arXiv:1706.03762)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.n_frequencies = hidden // 2
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Map (B,) steps to (B, hidden) float32."""
+        ladder = torch.arange(self.n_frequencies, device=t.device, dtype=torch.float32)
+        angles = t[:, None] * torch.exp(ladder * (-math.log(ROTARY_BASE) / (self.n_frequencies - 1)))
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class Film(nn.Module):
+    """Feature-wise affine map, x (1 + scale) + shift, both from a vector per clip."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Mish(), nn.Linear(hidden, 2 * hidden))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Map x (B, N, hidden) under c (B, hidden)."""
+        scale, shift = self.block(c)[:, None].chunk(2, dim=-1)  # (B, 1, hidden) each
+        modulated: Tensor = x * (1.0 + scale) + shift
+        return modulated
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm self-attention and feed-forward over the condition; positions in queries and keys only."""
+
+    def __init__(self, hidden: int, feed_forward: int, heads: int, rotary: Rotary) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.linear1 = nn.Linear(hidden, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, hidden)
+        self.norm1 = nn.LayerNorm(hidden)
+        self.norm2 = nn.LayerNorm(hidden)
+        self.rotary = rotary
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N, hidden) to the same shape."""
+        normed = self.norm1(x)
+        turned = self.rotary(normed)
+        x = x + attend(self.self_attn, turned, turned, normed)
+        out: Tensor = x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
+        return out
+
+
+class FilmDecoderLayer(nn.Module):
+    """Pre-norm self-attention, attention to the condition, feed-forward; FiLM on what each adds."""
+
+    def __init__(self, hidden: int, feed_forward: int, heads: int, rotary: Rotary) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.multihead_attn = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.linear1 = nn.Linear(hidden, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, hidden)
+        self.norm1 = nn.LayerNorm(hidden)
+        self.norm2 = nn.LayerNorm(hidden)
+        self.norm3 = nn.LayerNorm(hidden)
+        self.film1 = Film(hidden)
+        self.film2 = Film(hidden)
+        self.film3 = Film(hidden)
+        self.rotary = rotary
+
+    def forward(self, x: Tensor, memory: Tensor, turned_memory: Tensor, c: Tensor) -> Tensor:
+        """One layer.
+
+        Args:
+            x: (B, N, hidden) frames.
+            memory: (B, M, hidden) condition, step tokens last; the values of the attention.
+            turned_memory: the same, rotated; its keys.
+            c: (B, hidden) step and mean of the condition.
+
+        Returns:
+            (B, N, hidden).
+        """
+        normed = self.norm1(x)
+        turned = self.rotary(normed)
+        x = x + self.film1(attend(self.self_attn, turned, turned, normed), c)
+        queries = self.rotary(self.norm2(x))
+        x = x + self.film2(attend(self.multihead_attn, queries, turned_memory, memory), c)
+        out: Tensor = x + self.film3(self.linear2(F.gelu(self.linear1(self.norm3(x)))), c)
+        return out
+
+
+class FilmDecoder(nn.Module):
+    """The layers one after the other, all over the same memory."""
+
+    def __init__(self, layers: list[FilmDecoderLayer]) -> None:
+        super().__init__()
+        self.stack = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, memory: Tensor, turned_memory: Tensor, c: Tensor) -> Tensor:
+        """Arguments and result as those of one layer."""
+        for layer in self.stack:
+            x = layer(x, memory, turned_memory, c)
+        return x
+
+
+def attend(attention: nn.MultiheadAttention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Multi-head attention without its weights: (B, N, hidden)."""
+    mixed: Tensor = attention(q, k, v, need_weights=False)[0]
+    return mixed
+
+
+def rotary_frequencies(hidden: int) -> Tensor:
+    """Radians per position of each pair of columns, 10000^(-2i / hidden): (hidden / 2,) float32."""
+    return 1.0 / ROTARY_BASE ** (torch.arange(0, hidden, 2).float() / hidden)
