@@ -31,8 +31,8 @@ def require_access(url: str) -> bool:
             client.ping()
         except AuthenticationError as error:
             raise ConfigurationError(
-                f"Redis at {_place(url)} refuses us: {str(error).rstrip('.')}. Check the user in TH_REDIS_URL and the password in "
-                "TH_REDIS_PASSWORD_FILE"
+                f"Redis at {_place(url)} refuses us: {str(error).rstrip('.')}. Check the user in TH_REDIS_URL and the "
+                "password in TH_REDIS_PASSWORD_FILE"
             ) from error
         except AWAY as error:
             log.warning("redis.away", place=_place(url), error=str(error))
