@@ -51,10 +51,9 @@ class SpadeGenerator(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map (B, 256, h, w) to RGB (B, 3, 8 h, 8 w) in 0..1."""
-        # Some kernels begin sums at the bias; it is added last, because every normalisation below cancels it again.
-        x = (
-            F.conv2d(feature, self.fc.weight, padding=1) + self.fc.get_parameter("bias")[:, None, None]
-        )  # (B, 512, h, w)
+        # The bias is added last: inside the convolution it cost digits that every norm below enlarges (decision 0008).
+        bias = self.fc.get_parameter("bias")[:, None, None]
+        x = F.conv2d(feature, self.fc.weight, padding=1) + bias  # (B, 512, h, w)
         for block in self.middle_blocks():
             x = block(x, feature)
         x = self.up_0(F.interpolate(x, scale_factor=2), feature)  # (B, 256, 2h, 2w)
