@@ -14,7 +14,7 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 CACHE=$ROOT/.cache/smoke
 ACTION=$1
 DIR=$2
-NAME=th-engine-$(basename "$DIR" | tr -dc 'a-zA-Z0-9' | tail -c 4)
+NAME=th-$(printf %s "$DIR" | cksum | cut -d ' ' -f 1)  # an interface's name has at most 15 letters
 PACKAGES="docker.io docker-compose debootstrap iproute2 iptables e2fsprogs ca-certificates"
 PULL_S=300
 
