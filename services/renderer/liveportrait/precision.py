@@ -197,8 +197,8 @@ class _Path:
         return self.made(self.launch(*self.flat(sources, x_d)), sources, x_d)
 
     def flat(self, sources: SourceState, x_d: Tensor) -> tuple[Tensor, ...]:
-        """Inputs as a launcher takes them: tensors only."""
-        return (*(getattr(sources, field.name) for field in dataclasses.fields(sources)), x_d)
+        """Inputs as a launcher takes them: tensors only, all made in inference mode, as compiled code expects."""
+        return (*(getattr(sources, field.name) for field in dataclasses.fields(sources)), x_d.clone())
 
     def made(self, results: tuple[Tensor, ...], sources: SourceState, x_d: Tensor) -> Synthesised:
         """Results as a launcher gives them, with their names."""
