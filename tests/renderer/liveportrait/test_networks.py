@@ -12,7 +12,8 @@ from services.renderer.liveportrait.config import NetworksConfig
 from services.renderer.liveportrait.motion_extractor import MotionExtractor
 from tests.parity import extraction, synthesis
 from tests.parity.fill import MANIFEST, fill
-from tests.parity.liveportrait import fast_ratios, read
+from tests.parity.goldens import read
+from tests.parity.liveportrait import fast_ratios
 from tests.parity.networks import synthetic_networks
 from tests.parity.variants import VARIANTS, Variant, reference
 
