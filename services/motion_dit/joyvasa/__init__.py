@@ -1,0 +1,1 @@
+"""JoyVASA's published motion generator (arXiv:2411.09209): its networks, samplers and files, exactly."""
