@@ -66,6 +66,24 @@ def test_a_worker_with_a_wrong_password_refuses_to_start(guarded: str, tmp_path:
     assert serve(FakeHandler("encoder", store, tmp_path), store, settings, "encoder", threading.Event()) == REFUSED
 
 
+@pytest.mark.parametrize("words", [("worker", "--pool", "solo"), ("beat", "--pidfile", "")], ids=lambda words: words[0])
+def test_celery_ends_instead_of_trying_for_ever(guarded: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "gateway.tasks", *words],
+        env={
+            **os.environ,
+            "TH_REDIS_URL": f"redis://{USER}@{guarded}/0",
+            "TH_REDIS_PASSWORD_FILE": written(tmp_path, "no"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == REFUSED, process.stderr
+    assert f"Redis at {guarded} refuses us" in process.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
