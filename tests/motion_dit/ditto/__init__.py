@@ -1,0 +1,1 @@
+"""Tests of Ditto's motion network."""
