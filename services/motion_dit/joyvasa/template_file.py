@@ -8,7 +8,7 @@ from codecs import encode
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,20 @@ UNREADABLE = (
     ValueError, pickle.UnpicklingError,
 )  # fmt: skip
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
+
+
+def _from_buffer(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"]) -> NDArray[Any]:
+    """How pickle's newest protocol writes an array."""
+    return np.frombuffer(data, dtype).reshape(shape, order=order)
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
     ("_codecs", "encode"): encode,  # how the oldest protocols write bytes
     ("collections", "OrderedDict"): dict,
 }
