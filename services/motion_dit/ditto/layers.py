@@ -63,12 +63,36 @@ class Film(nn.Module):
         return modulated
 
 
+class Attention(nn.Module):
+    """Multi-head attention (arXiv:1706.03762, 3.2.2) with the parameters of `torch.nn.MultiheadAttention`.
+
+    That class projects a transposed view, which is a slow batched product for more than one clip on a CPU.
+    """
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.zeros(3 * hidden, hidden))  # of queries, keys, values
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden))
+        self.out_proj = nn.Linear(hidden, hidden)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Mix v (B, M, hidden) by how well k of the same shape fits q (B, N, hidden): (B, N, hidden)."""
+        parts = zip((q, k, v), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        heads_q, heads_k, heads_v = (
+            F.linear(x, weight, bias).view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x, weight, bias in parts
+        )  # (B, heads, N or M, hidden / heads) each
+        mixed = F.scaled_dot_product_attention(heads_q, heads_k, heads_v).transpose(1, 2)
+        out: Tensor = self.out_proj(mixed.reshape(q.shape))
+        return out
+
+
 class EncoderLayer(nn.Module):
     """Pre-norm self-attention and feed-forward over the condition; positions in queries and keys only."""
 
     def __init__(self, hidden: int, feed_forward: int, heads: int, rotary: Rotary) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.self_attn = Attention(hidden, heads)
         self.linear1 = nn.Linear(hidden, feed_forward)
         self.linear2 = nn.Linear(feed_forward, hidden)
         self.norm1 = nn.LayerNorm(hidden)
@@ -79,7 +103,7 @@ class EncoderLayer(nn.Module):
         """Map (B, N, hidden) to the same shape."""
         normed = self.norm1(x)
         turned = self.rotary(normed)
-        x = x + attend(self.self_attn, turned, turned, normed)
+        x = x + self.self_attn(turned, turned, normed)
         out: Tensor = x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
         return out
 
@@ -89,8 +113,8 @@ class FilmDecoderLayer(nn.Module):
 
     def __init__(self, hidden: int, feed_forward: int, heads: int, rotary: Rotary) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(hidden, heads, batch_first=True)
-        self.multihead_attn = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.self_attn = Attention(hidden, heads)
+        self.multihead_attn = Attention(hidden, heads)
         self.linear1 = nn.Linear(hidden, feed_forward)
         self.linear2 = nn.Linear(feed_forward, hidden)
         self.norm1 = nn.LayerNorm(hidden)
@@ -115,9 +139,9 @@ class FilmDecoderLayer(nn.Module):
         """
         normed = self.norm1(x)
         turned = self.rotary(normed)
-        x = x + self.film1(attend(self.self_attn, turned, turned, normed), c)
+        x = x + self.film1(self.self_attn(turned, turned, normed), c)
         queries = self.rotary(self.norm2(x))
-        x = x + self.film2(attend(self.multihead_attn, queries, turned_memory, memory), c)
+        x = x + self.film2(self.multihead_attn(queries, turned_memory, memory), c)
         out: Tensor = x + self.film3(self.linear2(F.gelu(self.linear1(self.norm3(x)))), c)
         return out
 
@@ -134,12 +158,6 @@ class FilmDecoder(nn.Module):
         for layer in self.stack:
             x = layer(x, memory, turned_memory, c)
         return x
-
-
-def attend(attention: nn.MultiheadAttention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Multi-head attention without its weights: (B, N, hidden)."""
-    mixed: Tensor = attention(q, k, v, need_weights=False)[0]
-    return mixed
 
 
 def rotary_frequencies(hidden: int) -> Tensor:

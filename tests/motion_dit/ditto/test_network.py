@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from services.motion_dit.ditto.checkpoint import empty_lmdm
-from services.motion_dit.ditto.layers import Film, Rotary, StepEmbedding
+from services.motion_dit.ditto.layers import Attention, Film, Rotary, StepEmbedding
 from services.motion_dit.ditto.network import LmdmConfig
 from tests.motion_dit.ditto.tiny import TINY, drawn_clips, tiny_lmdm
 
@@ -40,6 +40,18 @@ def test_step_embedding_is_sines_then_cosines_from_fast_to_slow() -> None:
     angles = [500.0, 5.0, 0.05]
     expected = [*(math.sin(angle) for angle in angles), *(math.cos(angle) for angle in angles)]
     assert row[1].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@torch.inference_mode()
+def test_attention_is_that_of_torch() -> None:
+    source = torch.Generator().manual_seed(2)
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True)
+    state = {key: torch.randn(tensor.shape, generator=source) for key, tensor in theirs.state_dict().items()}
+    theirs.load_state_dict(state)
+    ours = Attention(8, 2)
+    ours.load_state_dict(state)
+    q, k, v = torch.randn(3, 5, 8, generator=source), *torch.randn(2, 3, 7, 8, generator=source)
+    torch.testing.assert_close(ours(q, k, v), theirs(q, k, v)[0], rtol=1e-5, atol=1e-4)
 
 
 def test_film_scales_around_one_and_then_shifts() -> None:
