@@ -113,7 +113,7 @@ class Puppet:
 class EmbeddedRenderer:
     """The weight-free warp behind the renderers' interface: frames are drawn one by one, in `compute`, on the CPU."""
 
-    max_batch_frames = 1
+    max_batch_frames = 4  # drawn one by one all the same, but handed from thread to thread together
 
     def warm_up(self) -> None:
         """Load MediaPipe's models and draw real shapes once."""
