@@ -78,9 +78,12 @@ def ddim_steps(alphas: Floats, n_steps: int = ONLINE_STEPS, eta: float = 1.0) ->
 
 
 def implied_noise(x: Tensor, x_0: Tensor, alpha: float) -> Tensor:
-    """The unit noise that makes x of x_0: (x / sqrt(alpha) - x_0) / sqrt(1 / alpha - 1)."""
-    inverse = ONE / np.float32(alpha)
-    return (x * float(np.sqrt(inverse)) - x_0) / float(np.sqrt(inverse - ONE))
+    """The unit noise that makes x of x_0: x / sqrt(1 - alpha) - x_0 / sqrt(1 / alpha - 1).
+
+    (x - sqrt(alpha) x_0) / sqrt(1 - alpha) is the same on paper; in float32 it leaves the bounds of parity at step 0.
+    """
+    alpha_f32 = np.float32(alpha)
+    return x * float(np.sqrt(ONE / (ONE - alpha_f32))) - x_0 / float(np.sqrt(ONE / alpha_f32 - ONE))
 
 
 def ddim_step(x: Tensor, x_0: Tensor, noise: Tensor, step: Step) -> Tensor:

@@ -60,7 +60,7 @@ def test_with_eta_1_a_step_between_neighbours_is_that_of_ddpm() -> None:
         torch.testing.assert_close(ddim_step(x, X_0, z, step), mean + deviation * z, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("t", [0, 19, 500, 998])
+@pytest.mark.parametrize("t", [19, 99, 500, 998])
 def test_implied_noise_is_the_noise_that_was_added(t: int) -> None:
     alpha = float(cosine_alphas()[t])
     torch.testing.assert_close(implied_noise(noisy(alpha), X_0, alpha), EPSILON, rtol=0, atol=2e-3)
