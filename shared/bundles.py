@@ -15,6 +15,7 @@ from shared.timeline import Geometry
 
 LOUDNESS_COLUMNS = 1
 RendererName = Literal["embedded", "liveportrait"]
+MotionName = Literal["embedded", "joyvasa"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Bundle:
         receptive_field: samples one encoder feature sees.
         relative_motion: rows are relative to the portrait (the neutral row is the photo).
         renderer: the weight-free warp, or LivePortrait's networks.
+        motion: our network, or JoyVASA's; JoyVASA brings its own audio encoder.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Bundle:
     receptive_field: int
     relative_motion: bool
     renderer: RendererName = "embedded"
+    motion: MotionName = "embedded"
 
     @property
     def feature_size(self) -> int:
@@ -57,6 +60,17 @@ BUNDLES = {
     "embedded": EMBEDDED,
     # The shipped encoder and motion, shown by LivePortrait's networks.
     "liveportrait": replace(EMBEDDED, name="liveportrait", renderer="liveportrait"),
+    # JoyVASA's encoder hears the 100 new frames alone; its motion network carries the past ones in its state.
+    "joyvasa": Bundle(
+        name="joyvasa",
+        version="1",
+        geometry=Geometry(context=0, hop=100, margin=0),
+        hidden_size=768,
+        receptive_field=400,
+        relative_motion=False,
+        renderer="liveportrait",
+        motion="joyvasa",
+    ),
 }
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
 from services.motion_dit.controls import apply_controls
-from services.motion_dit.generator import MotionGenerator, Request
+from services.motion_dit.generator import MotionGenerator
+from services.motion_dit.interface import Request
 from services.motion_dit.window import first_state
 from shared.motion import EXP, PYR, SLIDER_INDEX, lip_opening, sliders_from_exp
 from shared.timeline import FPS, SAMPLES_PER_FRAME, Geometry, window_at, window_count

@@ -62,6 +62,11 @@ def source_of(bundle: str) -> WeightSource:
     """
     if bundle in SOURCES:
         return SOURCES[bundle]
+    if bundle in BUNDLES and BUNDLES[bundle].motion == "joyvasa":
+        raise ConfigurationError(
+            f"the weights of bundle {bundle!r} are converted by hand: download JoyVASA's motion_generator_*.pt and "
+            "motion_template.pkl, then run `python -m services.motion_dit.joyvasa.convert --help`."
+        )
     if bundle in BUNDLES:
         raise ConfigurationError(f"the weights of bundle {bundle!r} ship with this package; there is nothing to pull.")
     raise ConfigurationError(f"no bundle {bundle!r} with published weights; known are {sorted(SOURCES)}.")

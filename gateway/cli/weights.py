@@ -74,6 +74,9 @@ def listing(weights_dir: str) -> list[str]:
 
 
 def _row(bundle: str, weights_dir: str) -> tuple[str, str, str, str, str]:
+    if bundle not in SOURCES and BUNDLES[bundle].motion == "joyvasa":
+        is_there = bundle_folder(bundle, weights_dir).is_dir()
+        return bundle, "converted by hand" if is_there else "not converted", "", "", "MIT"
     if bundle not in SOURCES:
         return bundle, "ships with the package", "", "", "Apache-2.0"
     folder = bundle_folder(bundle, weights_dir)

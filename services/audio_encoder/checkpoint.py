@@ -24,6 +24,7 @@ EMBEDDED_WEIGHTS = Path(__file__).with_name("embedded.safetensors")
 NORMALISED_GAIN = 10.0  # long-term RMS 0.1 -> 1, for networks trained on normalised sound
 
 _FRONT_END = "front_end"
+_MIRROR_ENDS = "mirror_ends"
 _PREFIXES = ("wav2vec2.", "hubert.")
 _UNUSED = ("lm_head.", "masked_spec_embed", "quantizer.", "project_q.", "project_hid.", "classifier.", "projector.")
 _OLD_WEIGHT_NORM = {"conv.weight_g": "conv.parametrizations.weight.original0",
@@ -39,12 +40,14 @@ class Network:
         hidden_size: width of its output.
         receptive_field: samples one output sees.
         input_gain: factor from our level (RMS about 0.1) to the one it was trained on.
+        mirrors_ends: a window's sound is padded by its own mirror image, not by the sound around it.
     """
 
     model: nn.Module
     hidden_size: int
     receptive_field: int
     input_gain: float
+    mirrors_ends: bool = False
 
 
 def load_network(folder: Path | None) -> Network:
@@ -74,6 +77,7 @@ def load_network(folder: Path | None) -> Network:
         int(config["hidden_size"]),
         receptive_field(kernels, strides),
         NORMALISED_GAIN if folder is not None and _wants_normalised(folder) else 1.0,
+        config.get(_MIRROR_ENDS) is True,
     )
 
 
@@ -83,7 +87,7 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     Raises:
         WeightsMismatch: the configuration is of another kind of network.
     """
-    stock = {k: v for k, v in config.items() if k not in (_FRONT_END, "sha256")}
+    stock = {k: v for k, v in config.items() if k not in (_FRONT_END, _MIRROR_ENDS, "sha256")}
     stock |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
     model = _stock_model(stock)
     front_end = config.get(_FRONT_END)

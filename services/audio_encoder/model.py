@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from services.audio_encoder.checkpoint import Network, load_network
+from services.audio_encoder.edges import mirror_ends
 from services.audio_encoder.loudness import loudness
 from shared.errors import NonFiniteOutput, ShapeError
 from shared.timeline import FEATURE_STRIDE_SAMPLES, FEATURES_PER_FRAME, SAMPLES_PER_FRAME, Geometry, exact_div
@@ -30,6 +31,7 @@ class AudioEncoder:
         self.feature_size = network.hidden_size + 1
         self._model = network.model
         self._input_gain = network.input_gain
+        self._mirrors_ends = network.mirrors_ends
 
     def span_samples(self, geometry: Geometry) -> int:
         """Samples that `encode` expects: the window, its margins, and half a receptive field more at both ends."""
@@ -53,12 +55,14 @@ class AudioEncoder:
         n_expected = self.span_samples(geometry)
         if wave.shape != (n_expected,):
             raise ShapeError(f"sound of shape {wave.shape}, expected ({n_expected},); cut it with encoder_span")
-        hidden = self.hidden(wave * np.float32(gain))  # (2 frames, H)
+        widen = exact_div(self.receptive_field - FEATURE_STRIDE_SAMPLES, 2)
+        inner = wave[widen : len(wave) - widen]
+        heard = mirror_ends(inner) if self._mirrors_ends else wave
+        hidden = self.hidden(heard * np.float32(gain))  # (2 frames, H)
         if not np.isfinite(hidden).all():
             raise NonFiniteOutput("the audio encoder produced NaN or infinity; check the gain and the weights")
         frames = hidden.reshape(-1, FEATURES_PER_FRAME, self.hidden_size).mean(axis=1)
-        widen = exact_div(self.receptive_field - FEATURE_STRIDE_SAMPLES, 2)
-        loud = loudness(wave[widen : len(wave) - widen], gain)
+        loud = loudness(inner, gain)
         rows = np.concatenate([frames, loud[:, None]], axis=1, dtype=np.float32)
         return rows[geometry.margin : geometry.margin + geometry.length]
 

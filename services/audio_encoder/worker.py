@@ -22,6 +22,7 @@ from shared.log import configure_logging
 from shared.protocol import EncodePayload, Stage
 from shared.settings import Settings
 from shared.timeline import Geometry, encoder_span, window_at
+from shared.weights import require_bundle
 from shared.worker import REFUSED, Task, refusing, serve
 
 KIND = "audio_encoder"
@@ -73,7 +74,7 @@ def load_for_bundle(settings: EncoderSettings, bundle: Bundle) -> AudioEncoder:
         WeightsMismatch: the files do not fit each other.
         ConfigurationError: the encoder is not the bundle's.
     """
-    encoder = load_encoder(Path(settings.encoder_path) if settings.encoder_path else None)
+    encoder = load_encoder(_folder(settings, bundle))
     found = (encoder.hidden_size, encoder.receptive_field)
     if found != (bundle.hidden_size, bundle.receptive_field):
         raise ConfigurationError(
@@ -81,6 +82,12 @@ def load_for_bundle(settings: EncoderSettings, bundle: Bundle) -> AudioEncoder:
             f"{(bundle.hidden_size, bundle.receptive_field)}; change TH_ENCODER_PATH or TH_BUNDLE"
         )
     return encoder
+
+
+def _folder(settings: EncoderSettings, bundle: Bundle) -> Path | None:
+    if settings.encoder_path:
+        return Path(settings.encoder_path)
+    return require_bundle("joyvasa", settings.weights_dir) / "encoder" if bundle.motion == "joyvasa" else None
 
 
 def main() -> int:

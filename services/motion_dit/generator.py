@@ -6,7 +6,6 @@ in the batch. Knows nothing of queues.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from services.motion_dit.controls import apply_controls
 from services.motion_dit.events import EventState, draw_events
+from services.motion_dit.interface import Generated, Request
 from services.motion_dit.model import Condition, MotionDiT
 from services.motion_dit.sampler import EVENT_STREAM, Schedule, guided, integrate, noise, philox, velocity_of
-from services.motion_dit.window import WindowState, first_state
+from services.motion_dit.window import WindowState, first_state, read_state
 from shared.errors import NonFiniteOutput, ShapeError
 from shared.timeline import Geometry
 
@@ -24,33 +24,6 @@ FloatArray = NDArray[np.float32]
 
 # Early steps are short, because slow head motion is decided there; guidance pays only at the last (training/LOG.md).
 SCHEDULE = Schedule(times=(0.0, 0.07, 0.16, 0.28, 0.43, 0.62, 0.82), guided=(False,) * 6 + (True,), guidance=1.25)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One window to generate.
-
-    Attributes:
-        features: (context + hop, D) float32 sound features.
-        state: what the previous window left.
-        seed: of the job.
-        head_motion: 0..1.5.
-        expressiveness: 0..1.5.
-    """
-
-    features: FloatArray
-    state: WindowState
-    seed: int
-    head_motion: float = 1.0
-    expressiveness: float = 1.0
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A generated window: ``rows`` (hop, 70) with options applied, and the state for the next window."""
-
-    rows: FloatArray
-    next_state: WindowState
 
 
 class MotionGenerator:
@@ -62,7 +35,16 @@ class MotionGenerator:
         self.schedule = schedule
         self.context = model.config.context
 
-    def generate(self, requests: Sequence[Request]) -> list[Generated]:
+    def read_state(self, data: bytes, window: int) -> WindowState:
+        """Decode the state for a window; empty bytes are the state of window 0.
+
+        Raises:
+            BadMessage: malformed, or the state of another window or context length.
+            VersionMismatch: written by another version.
+        """
+        return read_state(data, window, self.context)
+
+    def generate(self, requests: Sequence[Request[WindowState]]) -> list[Generated[WindowState]]:
         """Generate windows of any jobs; windows of equal length share a batch on a GPU, never on a CPU.
 
         Raises:
@@ -73,7 +55,7 @@ class MotionGenerator:
             self._check(request.features)
         if self.device.type == "cpu":
             return [generated for request in requests for generated in self._generate([request])]
-        done: dict[int, Generated] = {}
+        done: dict[int, Generated[WindowState]] = {}
         for length in {len(request.features) for request in requests}:
             indices = [i for i, request in enumerate(requests) if len(request.features) == length]
             done.update(zip(indices, self._generate([requests[i] for i in indices]), strict=True))
@@ -84,7 +66,7 @@ class MotionGenerator:
         features = np.zeros((geometry.length, self.model.config.feature_size), np.float32)
         self.generate([Request(features, first_state(self.context), seed=0)])
 
-    def _generate(self, requests: Sequence[Request]) -> list[Generated]:
+    def _generate(self, requests: Sequence[Request[WindowState]]) -> list[Generated[WindowState]]:
         events = [self._events(request) for request in requests]
         tracks = np.stack([tracks for tracks, _ in events])  # (B, N, 3)
         features = np.stack([request.features for request in requests])  # (B, N, D)
@@ -107,7 +89,7 @@ class MotionGenerator:
             for request, row, track, (_, next_events) in zip(requests, rows, tracks, events, strict=True)
         ]
 
-    def _events(self, request: Request) -> tuple[FloatArray, EventState]:
+    def _events(self, request: Request[WindowState]) -> tuple[FloatArray, EventState]:
         loudness = request.features[self.context :, -1]
         first_frame = request.state.window * len(loudness)
         rng = philox(request.seed, request.state.window, EVENT_STREAM)

@@ -8,14 +8,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 import torch
 from pydantic import Field
 
 from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
-from services.motion_dit.generator import MotionGenerator, Request
-from services.motion_dit.window import read_state
+from services.motion_dit.generator import MotionGenerator
+from services.motion_dit.interface import Generator, Request
+from services.motion_dit.joyvasa.bundle_folder import read_motion
+from services.motion_dit.joyvasa.generator import JoyVasaGenerator, Options
 from shared.bundles import Bundle, load_bundle
 from shared.errors import BadMessage, ConfigurationError, WeightsMismatch
 from shared.exposition import export_device
@@ -24,6 +27,7 @@ from shared.log import configure_logging
 from shared.protocol import MotionPayload, Stage
 from shared.settings import Settings
 from shared.timeline import window_at
+from shared.weights import require_bundle
 from shared.worker import REFUSED, Task, refusing, serve
 
 log = structlog.get_logger(__name__)
@@ -33,7 +37,14 @@ class MotionSettings(Settings):
     """What this process reads."""
 
     motion_device: str = Field("cpu", description="torch device of the motion model")
-    motion_weights: str = Field("", description="checkpoint file; empty: the one that ships with the bundle")
+    motion_weights: str = Field(
+        "", description="checkpoint file (bundle joyvasa: folder); empty: the one that ships with the bundle"
+    )
+    motion_evaluations: int = Field(
+        8,
+        ge=0,
+        description="bundle joyvasa: evaluations per window by DPM-Solver++; 0: every step by DDPM, as officially",
+    )
     motion_max_batch: int = Field(4, ge=1, description="windows read at once")
 
 
@@ -44,7 +55,7 @@ class MotionHandler:
 
     def __init__(
         self,
-        generator: MotionGenerator,
+        generator: Generator[Any],
         store: JobStore,
         bundle: Bundle,
         max_batch: int = 4,
@@ -70,20 +81,49 @@ class MotionHandler:
                 geometry = replace(self.bundle.geometry, hop=payload.hop)
                 window = window_at(task.unit.index, payload.n_frames, geometry)
                 rows = result.rows[: window.n_new]
-                self.store.commit_motion(task, result.next_state.to_bytes(), rows, None)
+                self.store.commit_motion(task, result.next_state.to_bytes(), rows, result.reference)
 
-    def _request(self, task: Task) -> Request:
+    def _request(self, task: Task) -> Request[Any]:
         payload = _payload(task)
         context = self.bundle.geometry.context
         if len(payload.features) != context + payload.hop:
             raise BadMessage(f"{len(payload.features)} feature rows; expected {context} + {payload.hop}")
         return Request(
             features=payload.features,
-            state=read_state(payload.window_state, task.unit.index, context),
+            state=self.generator.read_state(payload.window_state, task.unit.index),
             seed=payload.seed,
             head_motion=payload.head_motion,
             expressiveness=payload.expressiveness,
         )
+
+
+def choose_generator(settings: MotionSettings, bundle: Bundle) -> Generator[Any]:
+    """Load what the bundle names.
+
+    Raises:
+        WeightsMismatch: the weights cannot be used, or do not fit the bundle.
+        ConfigurationError: there are none, or the bundle's motion is not what its generator makes.
+    """
+    return load_joyvasa(settings, bundle) if bundle.motion == "joyvasa" else load_generator(settings, bundle)
+
+
+def load_joyvasa(settings: MotionSettings, bundle: Bundle) -> JoyVasaGenerator:
+    """Load JoyVASA's converted checkpoint and check that it fits the bundle; see `choose_generator`."""
+    folder = (
+        Path(settings.motion_weights) if settings.motion_weights else require_bundle("joyvasa", settings.weights_dir)
+    )
+    network, template = read_motion(folder)
+    config = network.config
+    if (config.window, config.encoder_size) != (bundle.geometry.length, bundle.hidden_size) or bundle.relative_motion:
+        raise WeightsMismatch(
+            f"{folder} makes absolute motion in windows of {config.window} frames from {config.encoder_size} features; "
+            f"bundle {bundle.name} has {bundle.geometry.length} and {bundle.hidden_size}"
+        )
+    if settings.motion_evaluations > config.n_steps:
+        raise ConfigurationError(
+            f"TH_MOTION_EVALUATIONS={settings.motion_evaluations}; the checkpoint has {config.n_steps} steps at most"
+        )
+    return JoyVasaGenerator(network, template, settings.motion_device, Options(settings.motion_evaluations))
 
 
 def load_generator(settings: MotionSettings, bundle: Bundle) -> MotionGenerator:
@@ -119,7 +159,7 @@ def main() -> int:
     torch.set_num_threads(settings.threads)
     try:
         bundle = load_bundle(settings.bundle, settings.bundle_file)
-        generator = load_generator(settings, bundle)
+        generator = choose_generator(settings, bundle)
     except (WeightsMismatch, ConfigurationError) as error:
         log.error("worker.refused", error=error.message)
         return REFUSED

@@ -26,7 +26,8 @@ import torch
 
 from services.audio_encoder.model import load_encoder
 from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
-from services.motion_dit.generator import MotionGenerator, Request
+from services.motion_dit.generator import MotionGenerator
+from services.motion_dit.interface import Request
 from services.motion_dit.window import first_state
 from services.renderer.embedded.prepare import prepare
 from services.renderer.embedded.renderer import Puppet

@@ -5,8 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from services.motion_dit.generator import Generated, MotionGenerator, Request
-from services.motion_dit.window import first_state, read_state
+from services.motion_dit.generator import MotionGenerator
+from services.motion_dit.interface import Generated, Request
+from services.motion_dit.window import WindowState, first_state, read_state
 from shared.errors import NonFiniteOutput, ShapeError
 from shared.motion import PYR
 from shared.timeline import Geometry
@@ -22,11 +23,11 @@ def _features(seed: int, n_frames: int = 75) -> FloatArray:
     return features
 
 
-def _request(seed: int = 7, **changes: object) -> Request:
+def _request(seed: int = 7, **changes: object) -> Request[WindowState]:
     return replace(Request(_features(seed), first_state(SMALL.context), seed), **changes)  # type: ignore[arg-type]
 
 
-def _bytes(generated: Generated) -> bytes:
+def _bytes(generated: Generated[WindowState]) -> bytes:
     return generated.rows.tobytes() + generated.next_state.to_bytes()
 
 
