@@ -2,7 +2,7 @@
 
 The shipped ones are listed here; operators add their own in a JSON file (``TH_BUNDLE_FILE``) of the form
 ``{"NAME": {"version": "1", "context": 10, "hop": 65, "margin": 10, "hidden_size": 768, "receptive_field": 400,
-"relative_motion": true, "renderer": "embedded"}}``; ``renderer`` may be left out.
+"relative_motion": true, "renderer": "embedded", "motion": "embedded"}}``; ``renderer`` and ``motion`` may be left out.
 """
 
 import json
@@ -108,13 +108,16 @@ def _read_bundles(path: Path) -> dict[str, Bundle]:
 def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
     counts = {key: facts[key] for key in ("context", "hop", "margin", "hidden_size", "receptive_field")}
     for key, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < (0 if key == "margin" else 1):
-            raise ValueError(f"{key} of bundle {name!r} is {value!r}; expected a positive integer")
+        lowest = 0 if key in ("margin", "context") else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            raise ValueError(f"{key} of bundle {name!r} is {value!r}; expected an integer of at least {lowest}")
     if not isinstance(facts["relative_motion"], bool):
         raise ValueError(f"relative_motion of bundle {name!r} is {facts['relative_motion']!r}; expected true or false")
-    renderer = facts.get("renderer", "embedded")
+    renderer, motion = facts.get("renderer", "embedded"), facts.get("motion", "embedded")
     if renderer not in get_args(RendererName):
         raise ValueError(f"renderer of bundle {name!r} is {renderer!r}; expected one of {get_args(RendererName)}")
+    if motion not in get_args(MotionName):
+        raise ValueError(f"motion of bundle {name!r} is {motion!r}; expected one of {get_args(MotionName)}")
     return Bundle(
         name=name,
         version=str(facts["version"]),
@@ -123,4 +126,5 @@ def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
         receptive_field=counts["receptive_field"],
         relative_motion=facts["relative_motion"],
         renderer=renderer,
+        motion=motion,
     )

@@ -70,6 +70,18 @@ def test_a_bundle_names_its_renderer(tmp_path: Path) -> None:
         load_bundle("odd", str(file))
 
 
+def test_a_bundle_names_its_motion(tmp_path: Path) -> None:
+    file = tmp_path / "bundles.json"
+    own = BUNDLE | {"context": 0, "hop": 100, "margin": 0, "relative_motion": False, "motion": "joyvasa"}
+    file.write_text(json.dumps({"ours": BUNDLE, "theirs": own}))
+    motions = [load_bundle(name, str(file)).motion for name in ("embedded", "joyvasa", "ours", "theirs")]
+    assert motions == ["embedded", "joyvasa", "embedded", "joyvasa"]
+    assert load_bundle("theirs", str(file)).geometry == load_bundle("joyvasa").geometry
+    file.write_text(json.dumps({"odd": BUNDLE | {"motion": "dance"}}))
+    with pytest.raises(ConfigurationError, match="expected one of"):
+        load_bundle("odd", str(file))
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"base": {}}', json.dumps({"base": BUNDLE | {"hop": 0}}), json.dumps({"b": BUNDLE | {"hop": "65"}})],

@@ -128,9 +128,9 @@ def test_a_published_template_is_read(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "motion_template.pkl"
     path.write_bytes(pickle.dumps(tiny_joyvasa.statistics(), protocol))
     template = read_template(path)
-    np.testing.assert_allclose(template.low, [1.1, -0.1, -0.1, -0.1, -20, -20, -9], rtol=1e-6)
+    np.testing.assert_allclose(template.low, [1.28, -0.01, -0.01, -0.01, -2, -2, -0.5], rtol=1e-6)
     rows = template.rows(np.full((2, 73), 0.5, np.float32))
-    np.testing.assert_allclose(rows[0, 63:], [1.3, 0, 0, 0, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(rows[0, 63:], [1.29, 0, 0, 0, 0, 0, 0], atol=1e-6)
     np.testing.assert_allclose(rows[1, :63], 0.015, rtol=1e-6)
 
 
