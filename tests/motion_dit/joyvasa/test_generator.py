@@ -198,3 +198,11 @@ def test_features_that_do_not_fit_and_numbers_that_are_none_are_refused(
 
 def test_warm_up_runs_a_window(generator: JoyVasaGenerator) -> None:
     generator.warm_up(GEOMETRY)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_batch_agrees_with_single_windows_on_the_cpu(folder: Path, features: list[FloatArray]) -> None:
+    on_gpu = JoyVasaGenerator(*read_motion(folder), device="cuda")
+    requests = [Request(features[index], on_gpu.read_state(b"", 0), seed) for index, seed in ((0, 3), (1, 4))]
+    for ours, expected in zip(on_gpu.generate(requests), make_generator(folder).generate(requests), strict=True):
+        np.testing.assert_allclose(ours.rows, expected.rows, atol=2e-3)
