@@ -8,13 +8,10 @@ and the worst of all. The exit code is 1 if one of them is more than 1, or if th
 holds something that is not compared; the reason is on stderr.
 """
 
-import argparse
 import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +36,8 @@ from services.renderer.liveportrait.keypoints import rotation_matrix
 from shared.motion import EXP, PYR, SCALE
 from shared.motion import T as TRANSLATION
 from shared.timeline import SAMPLES_PER_FRAME
-from tests.parity.goldens import NOT_FINITE, Goldens, UnusableGoldens, read
+from tests.parity.goldens import Goldens
+from tests.parity.motion_runner import Npz, run
 from tests.parity.normal_fill import Floats, differing, normal_weights
 
 NETWORK = "joyvasa_motion"
@@ -61,22 +59,10 @@ FINALS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", type=Path, required=True, help="folder with joyvasa_goldens_seedN.npz")
-    parser.add_argument("--seed", type=int, required=True)
-    options = parser.parse_args(arguments)
-    try:
-        groups = compare(read(options.dir / f"joyvasa_goldens_seed{options.seed}.npz"), options.seed)
-    except (UnusableGoldens, KeyError, AssertionError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    worst = max(groups.values())
-    print(json.dumps({"seed": options.seed, "groups": groups, "worst": worst}))
-    return 0 if worst <= 1 else 1
+    return run("joyvasa_goldens", ratios, __doc__ or "", arguments)
 
 
-@torch.inference_mode()
-def compare(npz: Mapping[str, NDArray[Any]], seed: int) -> dict[str, float]:
+def ratios(npz: Npz, seed: int) -> dict[str, float]:
     """Worst error over its bound, by group.
 
     Raises:
@@ -93,8 +79,7 @@ def compare(npz: Mapping[str, NDArray[Any]], seed: int) -> dict[str, float]:
             network, weights = filled(sizes, positions, seed)
             worst = math.inf if differing(weights, meta["weights_crc"][name]) else worst
             parts(goldens, name, network, positions)
-    results = {"weights": worst, **goldens.finish()}
-    return {name: value if math.isfinite(value) else NOT_FINITE for name, value in results.items()}
+    return {"weights": worst, **goldens.finish()}
 
 
 def filled(sizes: Mapping[str, int], positions: Positions, seed: int) -> tuple[JoyVasaNetwork, dict[str, Floats]]:
@@ -138,7 +123,7 @@ def schedules(goldens: Goldens) -> None:
             goldens.near("schedule", getattr(schedule, table), f"sched/{curve}{n_steps}/{table}", SCHEDULE)
 
 
-def padding(goldens: Goldens, npz: Mapping[str, NDArray[Any]]) -> None:
+def padding(goldens: Goldens, npz: Npz) -> None:
     """Which sample stands where: counting waves are padded."""
     for length in sorted({int(key.split("/")[1]) for key in npz if key.startswith("pad_audio/")}):
         padded = mirror_ends(np.arange(length, dtype=np.float32))
