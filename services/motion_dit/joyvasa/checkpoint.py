@@ -115,8 +115,11 @@ def network_of(config: JoyVasaConfig, state: Mapping[str, Tensor], source: Path)
     expected = expected_shapes(network)
     del expected[ALIGNMENT]
     check_state(source, floats, expected, REMEDY)
-    if not torch.equal(state[ALIGNMENT].bool(), own[ALIGNMENT]):
-        raise WeightsMismatch(f"{source}: frames hear other sound than their own; only alignment width 1 is supported.")
+    if ALIGNMENT not in state or not torch.equal(state[ALIGNMENT].bool(), own[ALIGNMENT]):
+        raise WeightsMismatch(
+            f"{source}: its alignment mask is missing, or lets frames hear other sound than their own; only alignment "
+            f"width 1 is supported. {REMEDY}"
+        )
     network.load_state_dict({**{key: tensor.float() for key, tensor in floats.items()}, ALIGNMENT: own[ALIGNMENT]})
     return network.eval().requires_grad_(requires_grad=False)
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from services.audio_encoder.model import load_encoder
-from services.motion_dit.joyvasa.bundle_folder import MOTION_FACTS, read_motion
+from services.motion_dit.joyvasa.bundle_folder import MOTION_FACTS, MOTION_WEIGHTS, read_motion
 from services.motion_dit.joyvasa.checkpoint import config_of, network_of, read_checkpoint
 from services.motion_dit.joyvasa.convert import convert, main
 from services.motion_dit.joyvasa.network import Positions
@@ -187,6 +188,12 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.Capt
     facts = tmp_path / "joyvasa" / MOTION_FACTS
     facts.write_text(facts.read_text().replace('"context": 10', '"context": 11'))
     with pytest.raises(WeightsMismatch, match="other shapes"):
+        read_motion(tmp_path / "joyvasa")
+    facts.write_text(facts.read_text().replace('"context": 11', '"context": 10'))
+    tensors = load_file(tmp_path / "joyvasa" / MOTION_WEIGHTS)
+    del tensors["denoising_net.alignment_mask"]
+    save_file(tensors, tmp_path / "joyvasa" / MOTION_WEIGHTS)
+    with pytest.raises(WeightsMismatch, match="alignment mask"):
         read_motion(tmp_path / "joyvasa")
     facts.write_text("{}")
     with pytest.raises(WeightsMismatch, match="Convert"):
