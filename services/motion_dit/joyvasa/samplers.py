@@ -50,8 +50,8 @@ def ddpm_states(
 def solver_steps(n_steps: int, n_evaluations: int) -> list[int]:
     """Steps at which the solver asks the network, from T, closer together towards 0, which is the end.
 
-    Of eight evaluations on normal distributions narrower than the noise, exponents near 1.5 err least
-    (tests/motion_dit/joyvasa/test_samplers.py).
+    T (n / N)^1.5 for n = N..0, never less than n. The exponent was chosen by the error on normal distributions narrower
+    than the noise, where eight evaluations of it err less than evenly spaced ones (docs/decisions/0015-joyvasa.md).
 
     Raises:
         ValueError: more evaluations than steps, or none.

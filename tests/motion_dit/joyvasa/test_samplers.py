@@ -53,6 +53,8 @@ def test_eight_evaluations_of_fifty_steps_end_near_the_exact_solution() -> None:
         ours = dpm_solver(best_prediction(schedule), schedule, x, steps)
         error[n_evaluations] = float((ours - exact(schedule, x, 50, 0)).abs().max())
     assert error[8] < 0.01
+    even = dpm_solver(best_prediction(schedule), schedule, x, [50, 44, 38, 31, 25, 19, 12, 6, 0])
+    assert error[8] < 0.1 * float((even - exact(schedule, x, 50, 0)).abs().max())
     assert error[50] < 0.005
     assert error[2] > error[4] > error[8]
 
