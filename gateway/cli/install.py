@@ -82,7 +82,7 @@ def install(wanted: Wanted, target: Path, report: Report) -> BundleLock:
             fetch(snapshot, file, downloads / name)
         fetched = _checked_sums(snapshot, chosen, downloads, lock)
         report("converting to safetensors")
-        new = _convert(wanted.source, downloads, _beside(target, "new"))
+        new = _convert(wanted, chosen, downloads, _beside(target, "new"))
         installed = _describe(wanted, snapshot, chosen, fetched, new)
         write_lock(new, installed)
         _swap(new, target)
@@ -152,15 +152,21 @@ def _checked_sums(
     return sums
 
 
-def _convert(source: WeightSource, downloads: Path, new: Path) -> Path:
-    """Run the converter in a process of its own: this package never loads torch."""
+def _convert(wanted: Wanted, chosen: dict[str, RemoteFile], downloads: Path, new: Path) -> Path:
+    """Run the converter in a process of its own: this package never loads torch.
+
+    What it refuses is named by its place in the folder that was brought, not by that of our copy.
+    """
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    command = [sys.executable, "-m", source.converter, str(downloads), str(new)]
+    command = [sys.executable, "-m", wanted.source.converter, str(downloads), str(new)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         shutil.rmtree(new)
         words = result.stderr.strip()[-STDERR_TAIL:]
+        if wanted.folder is not None:
+            for name, file in chosen.items():
+                words = words.replace(str(downloads / name), str(local_weights.place(wanted.folder, file.path)))
         if result.returncode == REFUSED:
             raise WeightsMismatch(f"{words} Nothing was installed.")
         raise ModelError(f"conversion ended with exit code {result.returncode}: {words or 'no message'}")

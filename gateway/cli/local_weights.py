@@ -10,6 +10,12 @@ from shared.weights import sha256_of
 REVISION = "local"
 
 
+def place(folder: Path, path: str) -> Path:
+    """Where a file of the repository lies in the folder."""
+    nested = folder / path
+    return nested if nested.is_file() else folder / PurePosixPath(path).name
+
+
 def survey(folder: Path, paths: list[str]) -> Snapshot:
     """Look which of the named files a folder holds.
 
@@ -24,17 +30,12 @@ def survey(folder: Path, paths: list[str]) -> Snapshot:
         raise ConfigurationError(f"{folder}: no such folder; expected the files {', '.join(paths)} in it.")
     files = {}
     for path in paths:
-        place = _place(folder, path)
-        if place.is_file():
-            files[path] = RemoteFile(path, place.stat().st_size, sha256_of(place))
+        found = place(folder, path)
+        if found.is_file():
+            files[path] = RemoteFile(path, found.stat().st_size, sha256_of(found))
     return Snapshot(str(folder.resolve()), REVISION, files)
 
 
 def copy(snapshot: Snapshot, file: RemoteFile, target: Path) -> None:
     """Copy a file of a surveyed folder."""
-    shutil.copyfile(_place(Path(snapshot.repo), file.path), target)
-
-
-def _place(folder: Path, path: str) -> Path:
-    nested = folder / path
-    return nested if nested.is_file() else folder / PurePosixPath(path).name
+    shutil.copyfile(place(Path(snapshot.repo), file.path), target)

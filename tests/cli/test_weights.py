@@ -222,6 +222,21 @@ def test_code_in_a_checkpoint_is_not_run(hub: Hub, files: dict[str, bytes], fold
 
 
 @pytest.mark.slow
+def test_a_file_that_was_brought_is_named_by_its_own_place(
+    files: dict[str, bytes], tmp_path: Path, capsys: Output
+) -> None:
+    brought = tmp_path / "brought"
+    for path, content in files.items():
+        (brought / path).parent.mkdir(parents=True, exist_ok=True)
+        (brought / path).write_bytes(content)
+    warping = brought / WARPING
+    warping.write_bytes(warping.read_bytes()[:-1000])
+    words = refused(capsys, "--from", str(brought))
+    assert f"{warping} cannot be read as weights" in words
+    assert ".download" not in words
+
+
+@pytest.mark.slow
 def test_checkpoints_of_another_network_are_refused_and_the_old_ones_stay(
     hub: Hub, files: dict[str, bytes], folder: Path, capsys: Output
 ) -> None:

@@ -36,7 +36,7 @@ def run(prefix: str, ratios: Ratios, description: str, arguments: Sequence[str] 
         with torch.inference_mode():
             found = ratios(read(options.dir / f"{prefix}_seed{options.seed}.npz"), options.seed)
     except UnusableGoldens as error:
-        print(error, file=sys.stderr)
+        print(json.dumps({"seed": options.seed, "error": str(error)}))
         return 1
     except (KeyError, AssertionError) as error:  # a golden that we do not have, or do not know
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

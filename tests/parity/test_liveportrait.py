@@ -77,16 +77,23 @@ def test_a_golden_that_is_missing_fails(folder: Path, capsys: pytest.CaptureFixt
     assert "S/retarget_eye/out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and then nothing"])
-def test_a_file_that_is_missing_or_broken_is_named(
-    content: bytes | None, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = folder / "liveportrait_fast_seed0.npz"
-    path.unlink() if content is None else path.write_bytes(content)
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing"])
+def test_a_broken_file_is_named(content: bytes, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "liveportrait_fast_seed0.npz").write_bytes(content)
     assert run(folder) == 1
-    output = capsys.readouterr()
-    assert "liveportrait_fast_seed0.npz" in output.err
-    assert output.out == ""
+    assert "liveportrait_fast_seed0.npz" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_files_that_are_not_there_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "liveportrait_functions_seed0.npz").unlink()
+    assert run(folder, "--only", "functions", "pipeline") == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert {name.partition("/")[0] for name in groups} == {"pipeline"}
+
+
+def test_a_seed_without_any_file_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--dir", str(folder), "--seed", "7"]) == 1
+    assert "liveportrait_goldens_seed7.npz" in json.loads(capsys.readouterr().out)["error"]
 
 
 @pytest.mark.slow

@@ -126,9 +126,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             raise WeightsMismatch(f"{path} is {placeholder}; expected weights of LivePortrait. {REMEDY}")
         content = _content(path)
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).partition(". ")[0][:200]
         raise WeightsMismatch(
-            f"{path} cannot be read as weights ({type(error).__name__}: {reason}); it may be truncated. {REMEDY}"
+            f"{path} cannot be read as weights ({type(error).__name__}: {reason}); expected a whole {path.suffix} "
+            f"file, this one may be truncated. {REMEDY}"
         ) from error
     return _flat(path, content)
 
