@@ -1,6 +1,7 @@
 """Jobs over HTTP: the happy path, every bad input, cancelling, listing and the video."""
 
 import io
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -331,6 +332,7 @@ async def test_a_nearly_full_redis_refuses(client: httpx.AsyncClient, upload: Up
 async def test_a_store_that_cannot_be_written_refuses(
     client: httpx.AsyncClient, upload: Upload, tmp_path: Path
 ) -> None:
+    shutil.rmtree(tmp_path / "artifacts")
     (tmp_path / "artifacts").write_bytes(b"a file in the way")
     answer = await client.post("/v1/jobs", files=upload)
     assert (answer.status_code, answer.json()["code"]) == (503, "artifact_unavailable")

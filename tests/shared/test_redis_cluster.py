@@ -159,6 +159,7 @@ def test_jobs_outlive_the_node_of_their_shard(redis_binary: str, tmp_path: Path)
             eventually(lambda: all(store.get(job_id).muxed_frames > 0 for job_id in jobs), 30.0)
             lost = cluster.owner_of(TAGS[1])
             assert store.get(jobs[1]).state is JobState.RUNNING
+            assert _replicated(cluster.url, TAGS[1])
             lost.kill()
             eventually(lambda: all(_is_done(store, job_id) for job_id in jobs), 120.0)
             assert cluster.owner_of(TAGS[1]) in cluster.replicas
@@ -166,6 +167,14 @@ def test_jobs_outlive_the_node_of_their_shard(redis_binary: str, tmp_path: Path)
         for seed, job_id in enumerate(jobs):
             assert segment_bytes(tmp_path, job_id) == b"".join(expected_frames(job_id, seed, 2_600))
         store.close()
+
+
+def _replicated(url: str, tag: str) -> bool:
+    """True once a replica has what was written up to now: replication keeps the order of writes."""
+    with connect(url, shard=tag) as client, client.pipeline(transaction=False) as same_connection:
+        same_connection.set(f"th:{{{tag}}}:barrier", "1", ex=60)
+        same_connection.wait(1, 10_000)
+        return bool(same_connection.execute()[1] == 1)
 
 
 def _is_done(store: JobStore, job_id: str) -> bool:
