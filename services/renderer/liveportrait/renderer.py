@@ -5,7 +5,7 @@ Three lanes of the device work on different batches at once; only `finish` waits
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from services.renderer.device import Lanes, PinnedRing, Slot
 from services.renderer.interface import Drawn, FrameBatch
 from services.renderer.liveportrait.checkpoint import Networks
 from services.renderer.liveportrait.crop import SOURCE
+from services.renderer.liveportrait.fast.fold import fold_appearance
 from services.renderer.liveportrait.fast.options import FastOptions
 from services.renderer.liveportrait.fast.synthesis import FastSynthesis
 from services.renderer.liveportrait.gpu_jpeg import GpuJpeg
@@ -69,7 +70,7 @@ class LivePortraitRenderer:
     def __init__(self, networks: Networks, device: torch.device, options: RendererOptions) -> None:
         self.max_batch_frames = options.max_batch_frames
         self._device = device
-        self._networks = networks.to(device)
+        self._networks = replace(networks, F=fold_appearance(networks.F)).to(device)
         self._stitching = networks.S.cpu()
         self._jpeg = options.jpeg
         self._lanes = Lanes.of(device)
