@@ -86,17 +86,26 @@ def landmarks_of_crop(crop: Bytes) -> Floats | None:
 
 def person_mask(crop: Bytes) -> Bytes:
     """Where a person is: (128, 128) uint8, 255 inside."""
-    with _quiet():
+    with quiet():
         result = _segmenter().process(np.ascontiguousarray(crop))
     mask = cv2.resize(result.segmentation_mask, (PERSON_PX, PERSON_PX), interpolation=cv2.INTER_AREA)
     person: Bytes = np.clip(np.rint(mask * 255.0), 0, 255).astype(np.uint8)
     return person
 
 
-def _mesh(image: Bytes) -> list[Floats]:
+def faces_by(face_mesh: Any, image: Bytes) -> list[Floats]:
+    """Landmarks of every face that a MediaPipe Face Mesh finds in a picture.
+
+    Args:
+        face_mesh: a `FaceMesh` with refined landmarks.
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        Arrays (478, 3) float32 in pixels; z on the scale of x.
+    """
     height, width = image.shape[:2]
-    with _quiet():
-        result = _face_mesh().process(np.ascontiguousarray(image))
+    with quiet():
+        result = face_mesh.process(np.ascontiguousarray(image))
     size = np.array([width, height, width], np.float32)
     faces: list[Floats] = []
     for face in result.multi_face_landmarks or ():
@@ -106,6 +115,25 @@ def _mesh(image: Bytes) -> list[Floats]:
         if points.shape == (N_LANDMARKS, 3) and bool(np.isfinite(points).all()):
             faces.append(points)
     return faces
+
+
+def quiet() -> "warnings.catch_warnings[None]":
+    """MediaPipe uses calls that protobuf has deprecated."""
+    return warnings.catch_warnings(action="ignore")
+
+
+@cache
+def solutions() -> Any:
+    """MediaPipe's solutions, imported on first use."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    with quiet():
+        from mediapipe.python import solutions
+
+    return solutions
+
+
+def _mesh(image: Bytes) -> list[Floats]:
+    return faces_by(_face_mesh(), image)
 
 
 def _mesh_in(photo: Bytes, box: Box) -> list[Floats]:
@@ -158,7 +186,7 @@ def _distinct(boxes: list[Box]) -> list[Box]:
 
 def _detect(image: Bytes) -> list[Box]:
     height, width = image.shape[:2]
-    with _quiet():
+    with quiet():
         result = _detector().process(np.ascontiguousarray(image))
     boxes = []
     for detection in result.detections or ():
@@ -171,32 +199,18 @@ def _extent(points: Floats) -> float:
     return float(np.ptp(points[:, 0]) * np.ptp(points[:, 1]))
 
 
-def _quiet() -> "warnings.catch_warnings[None]":
-    """MediaPipe uses calls that protobuf has deprecated."""
-    return warnings.catch_warnings(action="ignore")
-
-
-@cache
-def _solutions() -> Any:
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    with _quiet():
-        from mediapipe.python import solutions
-
-    return solutions
-
-
 @cache
 def _face_mesh() -> Any:
-    return _solutions().face_mesh.FaceMesh(
+    return solutions().face_mesh.FaceMesh(
         static_image_mode=True, max_num_faces=MAX_FACES, refine_landmarks=True, min_detection_confidence=CONFIDENCE
     )
 
 
 @cache
 def _detector() -> Any:
-    return _solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
+    return solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
 
 
 @cache
 def _segmenter() -> Any:
-    return _solutions().selfie_segmentation.SelfieSegmentation(model_selection=0)
+    return solutions().selfie_segmentation.SelfieSegmentation(model_selection=0)
