@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from shared.controls import controls_from_text
 from shared.errors import ConfigurationError, InputError, TalkingHeadError
 from shared.protocol import JobOptions, JobState
 
@@ -80,8 +81,7 @@ class JobRecord:
             bundle=text.get("bundle", ""),
             options=JobOptions(
                 seed=whole("seed"),
-                head_motion=real("head_motion", 1.0),
-                expressiveness=real("expressiveness", 1.0),
+                **asdict(controls_from_text(text)),
                 output="full" if text.get("output") == "full" else "square",
             ),
             created=real("created"),

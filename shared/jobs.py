@@ -12,6 +12,7 @@ from redis import Redis
 
 from shared import metrics
 from shared.commits import Outcome, WorkStore
+from shared.controls import controls_to_text
 from shared.errors import JobNotFound
 from shared.job_record import JobRecord, error_json, outcome_of
 from shared.protocol import WORKERS, JobOptions, JobState, Stage, job_key, prefix, shard_of, stream_key
@@ -70,9 +71,8 @@ class JobStore(WorkStore):
         facts = {
             "bundle": bundle,
             "seed": options.seed,
-            "head_motion": options.head_motion,
-            "expressiveness": options.expressiveness,
             "output": options.output,
+            **controls_to_text(options),
             **{name: value for name, value in fields.items() if name != "created"},
         }
         flat = [part for name, value in facts.items() for part in (name, str(value))]

@@ -4,16 +4,18 @@ A stream entry names only a job and a unit of its work; `take` (``shared/jobs.py
 share a hash tag ``{shard}``, so that one script touches one slot of a Redis Cluster.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.controls import Controls, Emotion
 from shared.errors import BadMessage
 
-VERSION = 1
+VERSION = 2  # of entries and manifests; 2 since motion has more controls than two factors
+OLDEST_VERSION = 1  # that is still understood: its missing fields have their defaults
 GROUP = "workers"
 WORKERS = "worker"  # tag of the keys that belong to no shard: a cluster keeps them together, so that they can be listed
 Output = Literal["square", "full"]
@@ -82,20 +84,16 @@ class Unit:
         return cls(stage, int(index))
 
 
-@dataclass(frozen=True)
-class JobOptions:
-    """What a caller may choose, validated once in the gateway.
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(Controls):
+    """What a caller may choose, validated once in the gateway: the controls of the motion, and two more.
 
     Attributes:
         seed: noise of the motion model, 0 .. 2**63 - 1.
-        head_motion: factor on head pose, 0 .. 1.5.
-        expressiveness: factor on mouth and brows, 0 .. 1.5.
         output: "square" (512x512 crop) or "full" (the whole photo).
     """
 
     seed: int
-    head_motion: float = 1.0
-    expressiveness: float = 1.0
     output: Output = "square"
 
 
@@ -120,14 +118,17 @@ class Manifest:
         """Read what `to_dict` made.
 
         Raises:
-            BadMessage: fields are missing or of another version.
+            BadMessage: fields are missing or of a newer version.
         """
         try:
-            manifest = cls(**{**value, "options": JobOptions(**value["options"])})
-        except (KeyError, TypeError) as error:
+            options = JobOptions(**value["options"])
+            options = replace(options, emotion=Emotion(options.emotion))
+            manifest = cls(**{**value, "options": options})
+            is_known = OLDEST_VERSION <= manifest.version <= VERSION
+        except (KeyError, TypeError, ValueError) as error:
             raise BadMessage(f"manifest with fields {sorted(value)}: {error}") from error
-        if manifest.version != VERSION:
-            raise BadMessage(f"manifest of version {manifest.version}; expected {VERSION}")
+        if not is_known:
+            raise BadMessage(f"manifest of version {manifest.version}; expected {OLDEST_VERSION} to {VERSION}")
         return manifest
 
 
@@ -162,8 +163,7 @@ class MotionPayload:
     n_frames: int
     hop: int
     seed: int
-    head_motion: float
-    expressiveness: float
+    controls: Controls
     features: NDArray[np.float32]
     window_state: bytes = field(repr=False)
 

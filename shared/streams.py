@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from shared.errors import BadMessage, VersionMismatch
-from shared.protocol import GROUP, VERSION, Stage, Unit, shard_of
+from shared.protocol import GROUP, OLDEST_VERSION, VERSION, Stage, Unit, shard_of
 
 CLAIM_SCAN_ENTRIES = 1
 
@@ -48,8 +48,10 @@ class Entry:
         """
         try:
             version = int(self.fields[b"v"])
-            if version != VERSION:
-                raise VersionMismatch(f"entry {self.entry_id} of version {version}; this worker knows {VERSION}")
+            if not OLDEST_VERSION <= version <= VERSION:
+                raise VersionMismatch(
+                    f"entry {self.entry_id} of version {version}; this worker knows {OLDEST_VERSION} to {VERSION}"
+                )
             job_id, unit = self.fields[b"job"].decode(), Unit.parse(self.fields[b"unit"].decode())
         except (KeyError, ValueError) as error:
             raise BadMessage(f"entry {self.entry_id} of {self.stream} with fields {self.fields!r}: {error}") from error

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.codec import pack, unpack
+from shared.controls import NAMES, Controls, controls_from_text
 from shared.errors import BadMessage
 from shared.protocol import (
     EncodePayload,
@@ -83,16 +84,15 @@ class JobFields:
     n_frames: int
     hop: int
     seed: int
-    head_motion: float
-    expressiveness: float
     output: Output
     portrait_digest: str
     portrait_file: str
     gain: float
+    controls: Controls
 
     @classmethod
     def from_reply(cls, values: Sequence[bytes | None]) -> "JobFields":
-        """Decode the tail of `take`'s reply.
+        """Decode the tail of `take`'s reply: seven values, then the controls, which older jobs do not all have.
 
         Raises:
             BadMessage: a field is missing or not a number.
@@ -103,12 +103,11 @@ class JobFields:
                 n_frames=int(text[0]),
                 hop=int(text[1]),
                 seed=int(text[2]),
-                head_motion=float(text[3]),
-                expressiveness=float(text[4]),
-                output="full" if text[5] == "full" else "square",
-                portrait_digest=text[6],
-                portrait_file=text[7],
-                gain=float(text[8]),
+                output="full" if text[3] == "full" else "square",
+                portrait_digest=text[4],
+                portrait_file=text[5],
+                gain=float(text[6]),
+                controls=controls_from_text(dict(zip(NAMES, text[7:], strict=True))),
             )
         except (ValueError, IndexError) as error:
             raise BadMessage(f"job fields {text}: {error}") from error
@@ -136,8 +135,7 @@ def payload_of(job_id: str, unit: Unit, fields: JobFields, blobs: tuple[bytes, b
             n_frames=fields.n_frames,
             hop=fields.hop,
             seed=fields.seed,
-            head_motion=fields.head_motion,
-            expressiveness=fields.expressiveness,
+            controls=fields.controls,
             features=_array(first),
             window_state=second,
         )

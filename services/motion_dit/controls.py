@@ -7,6 +7,7 @@ it was trained on. Pure functions on (N, 70) rows.
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.controls import Controls
 from shared.motion import EXP, PYR, SCALE, SLIDER_INDEX, basis, lip_opening, neutral_rows
 from shared.motion import T as TRANSLATION
 
@@ -19,19 +20,20 @@ MOUTH_KEYPOINTS = (3, 7, 14, 17, 19, 20)
 BROW_KEYPOINTS = (1, 2)
 
 
-def apply_controls(rows: FloatArray, head_motion: float, expressiveness: float) -> FloatArray:
+def apply_controls(rows: FloatArray, controls: Controls, first_frame: int) -> FloatArray:
     """Limit the pose, then scale head motion and expression.
 
     Args:
         rows: (N, 70) generated motion relative to the portrait.
-        head_motion: 0..1.5, factor on pose, translation and scale change; limits are scaled with it.
-        expressiveness: 0..1.5, factor on mouth and brows.
+        controls: head_motion is a factor on pose, translation and scale change, whose limits are scaled with it;
+            expressiveness on mouth and brows.
+        first_frame: absolute index of the first row.
 
     Returns:
         (N, 70) float32, new.
     """
-    out = neutral_rows(len(rows))
-    out[:, EXP] = scale_expression(rows[:, EXP], expressiveness)
+    out, head_motion = neutral_rows(len(rows)), controls.head_motion
+    out[:, EXP] = scale_expression(rows[:, EXP], controls.expressiveness)
     limits = np.asarray(POSE_LIMITS_DEG, np.float32)
     out[:, PYR] = head_motion * limits * np.tanh(rows[:, PYR] / limits)
     out[:, TRANSLATION] = head_motion * TRANSLATION_LIMIT * np.tanh(rows[:, TRANSLATION] / TRANSLATION_LIMIT)

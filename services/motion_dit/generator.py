@@ -78,7 +78,7 @@ class MotionGenerator:
             raise NonFiniteOutput("the motion network produced NaN or infinity; check its weights and the features")
         return [
             Generated(
-                apply_controls(row, request.head_motion, request.expressiveness),
+                apply_controls(row, request.controls, request.state.window * len(row)),
                 WindowState(
                     request.state.window + 1,
                     np.concatenate([request.state.rows, row])[-self.context :],
@@ -93,7 +93,9 @@ class MotionGenerator:
         loudness = request.features[self.context :, -1]
         first_frame = request.state.window * len(loudness)
         rng = philox(request.seed, request.state.window, EVENT_STREAM)
-        tracks, next_events = draw_events(request.state.events, first_frame, loudness, rng)
+        tracks, next_events = draw_events(
+            request.state.events, first_frame, loudness, rng, blinks_per_minute=request.controls.blinks_per_minute
+        )
         return np.concatenate([request.state.tracks, tracks]), next_events
 
     @torch.inference_mode()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.controls import DEFAULTS, Controls
 from shared.timeline import Geometry
 
 FloatArray = NDArray[np.float32]
@@ -34,15 +35,13 @@ class Request(Generic[StateT]):
         features: (context + hop, D) float32 sound features.
         state: what the previous window left.
         seed: of the job.
-        head_motion: 0..1.5.
-        expressiveness: 0..1.5.
+        controls: what the caller chose.
     """
 
     features: FloatArray
     state: StateT
     seed: int
-    head_motion: float = 1.0
-    expressiveness: float = 1.0
+    controls: Controls = DEFAULTS
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,7 @@ class MotionHandler:
             features=payload.features,
             state=self.generator.read_state(payload.window_state, task.unit.index),
             seed=payload.seed,
-            head_motion=payload.head_motion,
-            expressiveness=payload.expressiveness,
+            controls=payload.controls,
         )
 
 

@@ -42,6 +42,6 @@ elseif stage == 'render' then
   one = redis.call('HGET', job.key .. ':motion', index)
   if not one then return give_up('state_lost', 'the motion of ' .. unit .. ' was lost') end
 end
-local fields = redis.call('HMGET', job.key, 'n_frames', 'hop', 'seed', 'head_motion', 'expressiveness', 'output',
-  'portrait_digest', 'portrait_file', 'gain')
+local fields = redis.call('HMGET', job.key, 'n_frames', 'hop', 'seed', 'output', 'portrait_digest', 'portrait_file',
+  'gain', 'head_motion', 'expressiveness', 'blinks_per_minute', 'gaze_x', 'gaze_y', 'emotion_strength', 'emotion')
 return {'taken', int(tries), one, two, unpack(fields)}

@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.motion_dit.controls import POSE_LIMITS_DEG, apply_controls, scale_expression
+from shared.controls import DEFAULTS, Controls
 from shared.motion import EXP, PYR, SLIDER_INDEX, exp_from_sliders, lip_opening, neutral_rows, sliders_from_exp
 
 FloatArray = NDArray[np.float32]
@@ -40,7 +41,7 @@ def test_eyes_do_not_follow_expressiveness(factor: float) -> None:
 def test_pose_stays_inside_its_scaled_limits(head_motion: float) -> None:
     rows = neutral_rows(50)
     rows[:, PYR] = np.linspace(-40, 40, 50)[:, None]
-    pose = np.abs(apply_controls(rows, head_motion, 1.0)[:, PYR])
+    pose = np.abs(apply_controls(rows, Controls(head_motion=head_motion), 0)[:, PYR])
     assert (pose <= head_motion * np.array(POSE_LIMITS_DEG) + 1e-5).all()
     assert pose.max() == pytest.approx(head_motion * 5.0, abs=1e-3)
 
@@ -48,7 +49,7 @@ def test_pose_stays_inside_its_scaled_limits(head_motion: float) -> None:
 def test_no_head_motion_leaves_the_portrait_where_it_is() -> None:
     rows = neutral_rows(20)
     rows[:, 63:] += np.random.default_rng(1).normal(size=(20, 7)).astype(np.float32)
-    out = apply_controls(rows, 0.0, 1.0)
+    out = apply_controls(rows, Controls(head_motion=0.0), 0)
     assert np.array_equal(out, neutral_rows(20))
 
 
@@ -57,7 +58,7 @@ def test_small_pose_passes_unchanged_and_inputs_are_kept() -> None:
     rows[:, PYR] = 0.1
     rows[:, EXP] = 0.01
     before = rows.copy()
-    out = apply_controls(rows, 1.0, 1.0)
+    out = apply_controls(rows, DEFAULTS, 0)
     assert np.allclose(out[:, PYR], 0.1, atol=1e-3)
     assert np.array_equal(out[:, EXP], rows[:, EXP])
     assert np.array_equal(rows, before)

@@ -2,18 +2,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.motion_dit.events import BLINK, BLINK_PROFILE, GAZE_X, EventState, draw_events
+from services.motion_dit.events import (
+    BLINK,
+    BLINK_PROFILE,
+    DOUBLE_BLINK_GAP_FRAMES,
+    GAZE_X,
+    EventState,
+    draw_events,
+    interval_stretch,
+)
 from services.motion_dit.sampler import EVENT_STREAM, philox
 from shared.timeline import FPS
 
 FloatArray = NDArray[np.float32]
 
 
-def _chain(n_windows: int, hop: int, seed: int, loudness: float = 0.6) -> FloatArray:
+def _chain(n_windows: int, hop: int, seed: int, loudness: float = 0.6, rate: float | None = None) -> FloatArray:
     state, parts = EventState(), []
     for window in range(n_windows):
         level = np.full(hop, loudness, np.float32)
-        tracks, state = draw_events(state, window * hop, level, philox(seed, window, EVENT_STREAM))
+        tracks, state = draw_events(state, window * hop, level, philox(seed, window, EVENT_STREAM), rate)
         parts.append(tracks)
     return np.concatenate(parts)
 
@@ -27,6 +35,29 @@ def test_blinks_come_at_a_human_rate() -> None:
     rates = [len(_onsets(_chain(60, 65, seed)[:, BLINK])) / (60 * 65 / FPS / 60) for seed in range(8)]
     assert 12 <= np.mean(rates) <= 20
     assert min(rates) >= 8
+
+
+@pytest.mark.parametrize(("rate", "hop"), [(0.0, 65), (8.0, 65), (17.0, 13), (40.0, 65)])
+def test_blinks_follow_a_given_rate_whatever_the_windows(rate: float, hop: int) -> None:
+    """Within three standard deviations of a Poisson process, which counts less evenly than these blinks."""
+    n_windows = 450
+    expected = rate * n_windows * hop / FPS / 60
+    counted = len(_onsets(_chain(n_windows, hop, 5, rate=rate)[:, BLINK]))
+    assert abs(counted - expected) <= 3 * np.sqrt(expected)
+
+
+def test_the_natural_rate_is_not_stretched() -> None:
+    assert interval_stretch(None) == 1.0
+    natural = 18.767  # per minute: 0.9 * 3.517 s (mean of the clipped lognormal) + 0.1 * 0.32 s
+    assert interval_stretch(natural) == pytest.approx(1.0, abs=1e-4)
+    assert interval_stretch(40.0) < 1.0 < interval_stretch(10.0)
+
+
+def test_blinks_at_the_highest_rate_stay_whole() -> None:
+    track = _chain(100, 65, 2, rate=40.0)[:, BLINK]
+    onsets = _onsets(track)
+    assert np.diff(onsets).min() >= DOUBLE_BLINK_GAP_FRAMES - 1
+    assert all(track[onset : onset + len(BLINK_PROFILE)].max() >= 0.8 for onset in onsets)
 
 
 def test_a_blink_across_a_window_border_is_drawn_whole() -> None:

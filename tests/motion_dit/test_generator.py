@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from services.motion_dit.generator import MotionGenerator
 from services.motion_dit.interface import Generated, Request
 from services.motion_dit.window import WindowState, first_state, read_state
-from shared.errors import NonFiniteOutput, ShapeError
+from shared.controls import Controls
+from shared.errors import BadMessage, NonFiniteOutput, ShapeError
 from shared.motion import PYR
 from shared.timeline import Geometry
 from tests.motion_dit.conftest import SMALL, make_model
@@ -56,7 +57,7 @@ def test_seeds_differ(generator: MotionGenerator) -> None:
 
 def test_options_change_the_rows_but_never_the_state(generator: MotionGenerator) -> None:
     plain = generator.generate([_request()])[0]
-    still = generator.generate([_request(head_motion=0.0, expressiveness=0.5)])[0]
+    still = generator.generate([_request(controls=Controls(head_motion=0.0, expressiveness=0.5))])[0]
     assert still.next_state.to_bytes() == plain.next_state.to_bytes()
     assert not still.rows[:, PYR].any()
     assert plain.rows[:, PYR].any()
@@ -86,6 +87,39 @@ def test_any_hop_works(generator: MotionGenerator, hop: int) -> None:
     assert generated.rows.dtype == np.float32
     assert generated.next_state.rows.shape == (SMALL.context, 70)
     assert generated.next_state.tracks.shape == (SMALL.context, 3)
+
+
+def test_what_is_looked_ahead_at_is_drawn_but_not_given_away() -> None:
+    config = replace(SMALL, lookahead=4)
+    generator = MotionGenerator(make_model(config))
+    first = generator.generate([_request(features=_features(1, 79))])[0]
+    assert first.rows.shape == (65, 70)
+    assert np.array_equal(first.next_state.rows, first.rows[-SMALL.context :])
+    assert first.next_state.tracks.shape == (SMALL.context + 4, 3)
+    state = generator.read_state(first.next_state.to_bytes(), 1)
+    second = generator.generate([_request(features=_features(2, 79), state=state)])[0]
+    assert second.rows.shape == (65, 70)
+    with pytest.raises(BadMessage, match="event rows"):
+        read_state(first.next_state.to_bytes(), 1, SMALL.context, lookahead=3)
+
+
+def test_the_sound_ahead_changes_the_end_of_a_window() -> None:
+    generator = MotionGenerator(make_model(replace(SMALL, lookahead=4)))
+    features = _features(1, 79)
+    other = features.copy()
+    other[75:] += 1.0
+    one, moved = (generator.generate([_request(features=f)])[0].rows for f in (features, other))
+    assert not np.allclose(one[-1], moved[-1])
+
+
+def test_events_looked_ahead_at_come_again_in_the_next_window() -> None:
+    generator = MotionGenerator(make_model(replace(SMALL, lookahead=4)))
+    request = _request(features=_features(1, 79))
+    drawn, _ = generator._events(request)
+    state = generator.generate([request])[0].next_state
+    again, _ = generator._events(_request(features=_features(2, 79), state=state))
+    assert np.array_equal(again[: SMALL.context + 4], drawn[65:])
+    assert again.shape == drawn.shape == (79, 3)
 
 
 def test_warm_up_runs_the_real_shape(generator: MotionGenerator) -> None:

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from shared.controls import DEFAULTS, NAMES
 from shared.errors import ArtifactUnavailable, BadMessage
 from shared.job_record import JobRecord, error_json
-from shared.protocol import JobState, Unit
+from shared.protocol import JobOptions, JobState, Unit
 from shared.task import JobFields, Rows, payload_of
 
 
@@ -31,10 +32,11 @@ def test_every_error_is_stored_readably(error: BaseException | dict[str, object]
     assert json.loads(error_json(error)) == stored
 
 
-FIELDS = [b"100", b"65", b"1", b"1.0", b"1.0", b"square", b"digest", b"portrait.png", b"1.0"]
+NO_CONTROLS: list[bytes | None] = [None] * len(NAMES)
+FIELDS = [b"100", b"65", b"1", b"square", b"digest", b"portrait.png", b"1.0", *NO_CONTROLS]
 
 
-@pytest.mark.parametrize("reply", [[], [None] * 9, [b"many", *FIELDS[1:]]])
+@pytest.mark.parametrize("reply", [[], [None] * len(FIELDS), [b"many", *FIELDS[1:]], [*FIELDS[:-1], b"bored"]])
 def test_damaged_job_fields_are_no_payload(reply: list[bytes | None]) -> None:
     with pytest.raises(BadMessage, match="job fields"):
         JobFields.from_reply(reply)
@@ -45,6 +47,12 @@ def test_damaged_job_fields_are_no_payload(reply: list[bytes | None]) -> None:
 def test_damaged_blobs_are_no_payload(unit: str, blob: bytes) -> None:
     with pytest.raises(BadMessage):
         payload_of("0-a", Unit.parse(unit), JobFields.from_reply(FIELDS), (blob, b""))
+
+
+def test_a_job_of_before_the_controls_has_their_defaults() -> None:
+    assert JobFields.from_reply(FIELDS).controls == DEFAULTS
+    record = JobRecord.from_hash("0-a", {b"state": b"queued", b"seed": b"5", b"head_motion": b"0.5"}, None)
+    assert record.options == JobOptions(seed=5, head_motion=0.5)
 
 
 def test_rows_without_a_map_are_refused() -> None:

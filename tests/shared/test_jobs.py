@@ -1,13 +1,14 @@
 """Single steps of a job: every condition of every script, on a real Redis."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from redis import Redis
 
 from shared.commits import Outcome
+from shared.controls import Controls, Emotion
 from shared.errors import JobNotFound, NoFaceFound, ShapeError
 from shared.jobs import JobStore
 from shared.protocol import (
@@ -34,7 +35,9 @@ def hands(store: JobStore) -> Hands:
 
 
 def test_a_new_job_is_queued_once(store: JobStore) -> None:
-    options = JobOptions(seed=2**63 - 1, head_motion=0.5, expressiveness=1.5, output="full")
+    options = JobOptions(
+        seed=2**63 - 1, output="full", head_motion=0.5, blinks_per_minute=0.0, gaze_x=-0.1, emotion=Emotion.SAD
+    )
     fields: dict[str, str | float] = {"created": 12.5, "portrait_file": "portrait.png", "audio_file": "audio.mp3"}
     assert store.create("0-a", options, "embedded", fields)
     assert not store.create("0-a", JobOptions(seed=1), "embedded", fields)
@@ -112,7 +115,8 @@ def test_first_window_is_cut_into_short_slices(store: JobStore, hands: Hands) ->
 
 
 def test_the_payloads_carry_what_the_job_was_made_with(store: JobStore, hands: Hands) -> None:
-    options = JobOptions(seed=99, head_motion=0.25, expressiveness=0.75, output="full")
+    controls = Controls(0.25, 0.75, 30.5, -0.1, 1.0, Emotion.ANGRY, 0.3)
+    options = JobOptions(seed=99, output="full", **asdict(controls))
     store.create("0-a", options, "embedded", {"created": 1.0, "portrait_file": "portrait.webp"})
     store.begin_ingest("0-a")
     store.ready("0-a", 70, 3.5, "digest")
@@ -127,7 +131,7 @@ def test_the_payloads_carry_what_the_job_was_made_with(store: JobStore, hands: H
     (motion,) = hands.taken(Stage.MOTION)
     assert isinstance(motion.payload, MotionPayload)
     assert motion.payload.features.tobytes() == features.tobytes()
-    assert (motion.payload.seed, motion.payload.head_motion, motion.payload.expressiveness) == (99, 0.25, 0.75)
+    assert (motion.payload.seed, motion.payload.controls) == (99, controls)
     assert motion.payload.window_state == b""
     rows = np.random.default_rng(1).normal(size=(65, 70)).astype(np.float32)
     store.commit_motion(motion, b"next", rows, rows[3])

@@ -1,10 +1,13 @@
 """Names and messages between processes."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import protocol
+from shared.controls import Emotion
 from shared.errors import BadMessage
 from shared.protocol import JobOptions, JobState, Manifest, Stage, Unit
 
@@ -44,11 +47,24 @@ def test_an_id_without_shard_is_refused(job_id: str) -> None:
 
 
 def test_manifest_comes_back() -> None:
-    manifest = Manifest("0-a", 12.5, "embedded", JobOptions(seed=2**63 - 1, output="full"), "portrait.png", "audio.wav")
-    assert Manifest.from_dict(manifest.to_dict()) == manifest
+    options = JobOptions(seed=2**63 - 1, output="full", gaze_y=0.1, emotion=Emotion.HAPPY)
+    manifest = Manifest("0-a", 12.5, "embedded", options, "portrait.png", "audio.wav")
+    read = Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())))
+    assert read == manifest
+    assert isinstance(read.options.emotion, Emotion)
 
 
-@pytest.mark.parametrize("change", [{"version": 9}, {"options": {}}, {"extra": 1}])
+def test_a_manifest_of_version_1_has_the_defaults_of_what_it_lacks() -> None:
+    options = {"seed": 7, "head_motion": 0.5, "expressiveness": 1.0, "output": "full"}
+    names = {"portrait_file": "p", "audio_file": "a"}
+    value = {"job_id": "0-a", "created": 1.0, "bundle": "embedded", "options": options, "version": 1, **names}
+    assert Manifest.from_dict(value).options == JobOptions(seed=7, head_motion=0.5, output="full")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": 9}, {"version": "1"}, {"options": {}}, {"options": {"seed": 1, "emotion": "bored"}}, {"extra": 1}],
+)
 def test_a_foreign_manifest_is_refused(change: dict[str, object]) -> None:
     value = Manifest("0-a", 1.0, "embedded", JobOptions(seed=1), "p", "a").to_dict() | change
     with pytest.raises(BadMessage):

@@ -90,7 +90,8 @@ def test_a_lost_reply_is_found_again(client: "Redis") -> None:
         ({b"v": b"1", b"job": b"0-a", b"unit": b"render"}, BadMessage),
         ({b"v": b"1", b"job": b"noshard", b"unit": b"render:0"}, BadMessage),
         ({b"v": b"1", b"job": b"0-a", b"unit": b"encode:0"}, BadMessage),
-        ({b"v": b"2", b"job": b"0-a", b"unit": b"render:0"}, VersionMismatch),
+        ({b"v": b"0", b"job": b"0-a", b"unit": b"render:0"}, VersionMismatch),
+        ({b"v": b"3", b"job": b"0-a", b"unit": b"render:0"}, VersionMismatch),
     ],
 )
 def test_undecodable_entries_have_an_error_of_their_own(fields: dict[bytes, bytes], error: type[Exception]) -> None:

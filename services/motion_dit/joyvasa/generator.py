@@ -19,6 +19,7 @@ from services.motion_dit.joyvasa.samplers import ddpm_states, dpm_solver, solver
 from services.motion_dit.joyvasa.state import JoyVasaState, NoState, read_state
 from services.motion_dit.joyvasa.template import POSE, FloatArray, Template, smooth_pose
 from services.motion_dit.sampler import noise
+from shared.controls import Controls
 from shared.errors import NonFiniteOutput, ShapeError
 from shared.timeline import Geometry
 
@@ -95,7 +96,7 @@ class JoyVasaGenerator:
             rows = smooth_pose(rows, self.options.pose_smoothing, before)
         reference = state.reference if isinstance(state, JoyVasaState) else rows[0].copy()
         next_state = JoyVasaState(state.window + 1, latent[-context:], sound[-context:], reference, rows[-1])
-        scaled = scale_motion(rows, reference, request.head_motion, request.expressiveness)
+        scaled = scale_motion(rows, reference, request.controls)
         return Generated(scaled, next_state, reference)
 
     @torch.inference_mode()
@@ -136,20 +137,19 @@ class JoyVasaGenerator:
             )
 
 
-def scale_motion(rows: FloatArray, reference: FloatArray, head_motion: float, expressiveness: float) -> FloatArray:
+def scale_motion(rows: FloatArray, reference: FloatArray, controls: Controls) -> FloatArray:
     """A caller's options: pose, and mouth and brows, brought nearer to the row that shows the portrait, or farther.
 
     Args:
         rows: (N, 70) absolute motion.
         reference: (70,) row that shows the portrait.
-        head_motion: 0..1.5, of pose, translation and scale.
-        expressiveness: 0..1.5, of mouth and brows.
+        controls: head_motion scales pose, translation and scale, expressiveness mouth and brows.
 
     Returns:
         (N, 70) float32, new; rows themselves where both are 1.
     """
     gain = np.ones_like(reference)
-    gain[POSE] = head_motion
-    gain[SPOKEN] = expressiveness
+    gain[POSE] = controls.head_motion
+    gain[SPOKEN] = controls.expressiveness
     scaled = np.where(gain == 1.0, rows, reference + gain * (rows - reference))
     return np.asarray(scaled, np.float32)

@@ -20,6 +20,7 @@ from services.motion_dit.joyvasa.state import JoyVasaState
 from services.motion_dit.joyvasa.template import FloatArray, smooth_pose
 from services.motion_dit.sampler import noise
 from shared.bundles import load_bundle
+from shared.controls import Controls
 from shared.errors import BadMessage, NonFiniteOutput, ShapeError, VersionMismatch
 from shared.motion import EXP, PYR
 from shared.timeline import SAMPLES_PER_FRAME, encoder_span, window_at
@@ -160,12 +161,12 @@ def test_options_act_after_the_network_and_leave_the_state_alone(
     generator: JoyVasaGenerator, features: list[FloatArray]
 ) -> None:
     plain = Request(features[0], generator.read_state(b"", 0), seed=3)
-    still = replace(plain, head_motion=0.0, expressiveness=0.5)
+    still = replace(plain, controls=Controls(head_motion=0.0, expressiveness=0.5))
     one, other = generator.generate([plain, still])
     assert one.next_state.to_bytes() == other.next_state.to_bytes()
     assert one.reference is not None
     np.testing.assert_array_equal(other.rows[:, PYR], np.tile(one.reference[PYR], (100, 1)))
-    expected = scale_motion(one.rows, one.reference, 0.0, 0.5)
+    expected = scale_motion(one.rows, one.reference, still.controls)
     np.testing.assert_array_equal(other.rows, expected)
 
 
