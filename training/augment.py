@@ -1,7 +1,7 @@
 """Make clean synthetic speech sound like recordings: one batch at a time, mostly in the frequency domain.
 
 Order: speed (resampling moves pitch, formants and labels together), equaliser, low- and high-pass, reverberation,
-babble, tones, coloured noise, mu-law, clipping, level. Circular convolution wraps a reverberation tail to the
+babble, coloured noise, music, mu-law, clipping, level. Circular convolution wraps a reverberation tail to the
 start of the crop, where it is one more noise. Knows nothing of files or networks.
 """
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.ndimage import uniform_filter1d
 
 from shared.timeline import SAMPLE_RATE
+from training.background import background
 
 Waves = NDArray[np.float32]
 Rng = np.random.Generator
@@ -19,7 +21,11 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How likely and how strong each change is; probabilities per crop."""
+    """How likely and how strong each change is; probabilities per crop.
+
+    The last five are done by ``crops``: a stretch of 0.2 to 1 s cut to silence (``p_cut``), such a stretch filled with
+    loud background (``p_fill``), no speech at all, a breath in a pause, a breathy voice.
+    """
 
     speed: tuple[float, float] = (0.78, 1.28)
     p_speed: float = 0.8
@@ -33,13 +39,18 @@ class Augmentation:
     p_reverb: float = 0.45
     reverb_s: tuple[float, float] = (0.08, 0.58)
     p_noise: float = 0.8
-    noise_snr_db: tuple[float, float] = (5.0, 45.0)
-    p_babble: float = 0.15
-    p_tones: float = 0.15
+    noise_snr_db: tuple[float, float] = (0.0, 40.0)
+    p_babble: float = 0.2
+    babble_snr_db: tuple[float, float] = (5.0, 25.0)
+    p_music: float = 0.18
+    music_snr_db: tuple[float, float] = (3.0, 22.0)
     p_mu_law: float = 0.12
     p_clip: float = 0.1
     p_cut: float = 0.15
-    p_no_speech: float = 0.06
+    p_fill: float = 0.4
+    p_no_speech: float = 0.09
+    p_breath: float = 0.2
+    p_breathy: float = 0.2
 
 
 def draw_speeds(n: int, settings: Augmentation, rng: Rng) -> NDArray[np.float64]:
@@ -73,14 +84,15 @@ def augment(spectra: NDArray[np.complex64], n_samples: int, settings: Augmentati
     spectra = spectra * _filters(n_rows, n_samples, settings, rng)
     _reverberate(spectra, n_samples, settings, rng)
     level = np.maximum(_rms_of_spectra(spectra, n_samples), 0.03)
-    babble = _chosen(n_rows, settings.p_babble, rng)
-    spectra[babble] += np.roll(spectra, 1, axis=0)[babble] * _ratio(len(babble), 8.0, 25.0, rng)[:, None]
+    babbling = _chosen(n_rows, settings.p_babble, rng)
+    ratio = _ratio(len(babbling), *settings.babble_snr_db, rng) * level[babbling]
+    spectra[babbling] += babble(spectra, n_samples, babbling, rng) * ratio[:, None]
     noisy = _chosen(n_rows, settings.p_noise, rng)
     ratio = _ratio(len(noisy), *settings.noise_snr_db, rng) * level[noisy]
     spectra[noisy] += coloured_noise(len(noisy), n_samples, rng) * ratio[:, None]
     waves: Waves = fft.irfft(spectra, n_samples).astype(np.float32, copy=False)
-    for i in _chosen(n_rows, settings.p_tones, rng):
-        waves[i] += tones(n_samples, rng) * (_ratio(1, 3.0, 25.0, rng) * level[i]).astype(np.float32)
+    for i in _chosen(n_rows, settings.p_music, rng):
+        waves[i] += background(n_samples, rng) * (_ratio(1, *settings.music_snr_db, rng) * level[i]).astype(np.float32)
     _mu_law(waves, _chosen(n_rows, settings.p_mu_law, rng))
     _clip(waves, _chosen(n_rows, settings.p_clip, rng), rng)
     gain_db = rng.uniform(-settings.level_db, settings.level_db, (n_rows, 1))
@@ -88,29 +100,29 @@ def augment(spectra: NDArray[np.complex64], n_samples: int, settings: Augmentati
 
 
 def coloured_noise(n_rows: int, n_samples: int, rng: Rng) -> NDArray[np.complex64]:
-    """Spectra of noise of unit RMS with slopes between white and brown: (n_rows, n_samples // 2 + 1) complex64."""
+    """Spectra of noise of unit RMS, slopes from above white to brown: (n_rows, n_samples // 2 + 1) complex64."""
     n_bins = n_samples // 2 + 1
     parts = rng.standard_normal((2, n_rows, n_bins), dtype=np.float32)
-    slope = rng.uniform(0.0, 1.2, (n_rows, 1))
+    slope = rng.uniform(-0.15, 1.2, (n_rows, 1))
     shape = (np.maximum(_bins_hz(n_samples), 40.0)[None] / 1000.0) ** -slope
     noise = ((parts[0] + 1j * parts[1]) * shape).astype(np.complex64)
     return np.asarray(noise / _rms_of_spectra(noise, n_samples)[:, None], np.complex64)
 
 
-def tones(n_samples: int, rng: Rng) -> Waves:
-    """Something like music: chords of harmonic notes that change every 0.2 to 0.8 s, unit RMS."""
-    out = np.zeros(n_samples, np.float32)
-    at = 0
-    while at < n_samples:
-        n = min(n_samples - at, int(rng.uniform(0.2, 0.8) * SAMPLE_RATE))
-        t = np.arange(n, dtype=np.float32) / SAMPLE_RATE
-        for _ in range(int(rng.integers(1, 4))):
-            f0 = 110.0 * 2.0 ** (rng.integers(0, 36) / 12.0)
-            for harmonic in range(1, int(rng.integers(2, 6))):
-                phase = np.float32(2 * np.pi * f0 * harmonic)
-                out[at : at + n] += np.sin(phase * t) * np.exp(-rng.uniform(1, 6) * t) / harmonic
-        at += n
-    return out / np.float32(max(1e-6, float(np.sqrt(np.mean(np.square(out))))))
+def babble(spectra: NDArray[np.complex64], n_samples: int, rows: NDArray[np.int64], rng: Rng) -> NDArray[np.complex64]:
+    """Spectra of one to four other talkers of the batch for each of ``rows``, of unit RMS (0 where all are silent)."""
+    out = np.zeros((len(rows), spectra.shape[1]), np.complex64)
+    for place, row in enumerate(rows):
+        for shift in range(1, 1 + int(rng.integers(1, 5))):
+            out[place] += spectra[(row + shift) % len(spectra)]
+    return np.asarray(out / np.maximum(_rms_of_spectra(out, n_samples), 1e-3)[:, None], np.complex64)
+
+
+def breathy(wave: Waves, rng: Rng) -> Waves:
+    """Add aspiration: high noise that follows the voice's own envelope, 12 to 30 dB below it."""
+    envelope = np.sqrt(np.maximum(uniform_filter1d(np.square(wave), 320), 0.0))  # its running sum may end below 0
+    noise = np.diff(rng.standard_normal(len(wave) + 1, dtype=np.float32)) / np.float32(np.sqrt(2.0))
+    return np.asarray(wave + noise * envelope * _ratio(1, 12.0, 30.0, rng), np.float32)
 
 
 def _filters(n_rows: int, n_samples: int, settings: Augmentation, rng: Rng) -> NDArray[np.float32]:

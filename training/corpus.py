@@ -1,11 +1,11 @@
 """The synthetic speech corpus: a seeded generator of shards, and their reader.
 
 A shard is two files, ``NAME.pcm`` (raw little-endian int16 mono 16 kHz, utterances one after another) and
-``NAME.jsonl`` (one utterance per line, see ``Utterance``); it is complete once the second exists. Equal seeds in equal
-order give equal shards with equal versions of the engines (espeak carries a little timing from one utterance
-to the next). Audio is never committed: it is generated on the machine that trains.
+``NAME.jsonl`` (one utterance per line, see ``Utterance``); it is complete once the second exists. Every
+shard is made by a process of its own (espeak carries a little timing from one utterance to the next), so equal seeds
+give equal shards with equal versions of the engines. Audio is never committed: it is generated where it is needed.
 
-    python -m training.corpus --out .cache/corpus --train-shards 84 --held-shards 2
+    python -m training.corpus --jobs 2        # .cache/corpus: 96 training shards and 3 held out
 """
 
 import argparse
@@ -14,6 +14,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +39,18 @@ VARIANTS = (
     "pedro", "rob", "robert", "sandro", "serious", "shelby", "steph", "steph2", "steph3", "travis", "zac",
 )  # fmt: skip
 ENGLISH = ("en-us", "en", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
-OTHERS = ("es", "it", "de", "fr", "nl", "sv", "pl", "pt-br", "fi", "cs", "ro", "hu")
-P_OTHER_LANGUAGE = 0.15
+OTHERS = (
+    "es", "it", "de", "fr", "nl", "sv", "pl", "pt-br", "fi", "cs", "ro", "hu", "da", "nb", "tr", "ca", "et", "lt", "sk",
+    "hr", "is", "cy", "id", "sw", "eu", "sq", "af", "la",
+)  # fmt: skip
+P_OTHER_LANGUAGE = 0.25
 P_PLAIN_VOICE = 0.15
 
 SHARD_S = 300.0
-TRAIN_SHARE = {"espeak": 0.58, "rms": 0.16, "slt": 0.16, "kal16": 0.10}
+TRAIN_SHARE = {
+    "espeak": 0.54, "rms": 0.15, "slt": 0.13, "kal16": 0.07, "kal_diphone": 0.05, "cmu_us_slt_arctic_hts": 0.06,
+}  # fmt: skip
+FESTIVAL_VOICES = ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts")
 HELD_SHARE = {"espeak": 0.40, "awb": 0.40, "ked_diphone": 0.20}
 
 
@@ -70,6 +78,22 @@ class Utterance:
     pcm: NDArray[np.int16]
     segments: list[Segment]
 
+
+@dataclass(frozen=True)
+class Delivery:
+    """Ranges that an utterance's rate and pitch are drawn from: espeak's own units, flite's factors."""
+
+    rate_wpm: tuple[int, int]
+    pitch: tuple[int, int]
+    pitch_range: tuple[int, int]
+    stretch: tuple[float, float]
+    shift: tuple[float, float]
+
+
+DELIVERY = {
+    "train": Delivery((120, 241), (5, 96), (10, 96), (0.75, 1.35), (0.72, 1.4)),
+    "held": Delivery((130, 231), (15, 86), (20, 91), (0.8, 1.25), (0.85, 1.2)),
+}
 
 Speaker = Callable[[Sequence[str]], list[Speech]]
 
@@ -169,14 +193,16 @@ def _make_utterance(
 
 def _speaker(voice: str, split: str, rng: np.random.Generator, espeak: Espeak) -> tuple[str, str, Speaker]:
     """Engine name, voice name and the function that speaks, with this utterance's rate and pitch."""
+    ranges = DELIVERY[split]
     if voice == "espeak":
+        name = _espeak_voice(split, rng)
         drawn = EspeakVoice(
-            _espeak_voice(split, rng), int(rng.integers(130, 231)), int(rng.integers(15, 86)), int(rng.integers(20, 91))
+            name, *(int(rng.integers(*span)) for span in (ranges.rate_wpm, ranges.pitch, ranges.pitch_range))
         )
         return "espeak", drawn.name, lambda said: [espeak.speak(text, drawn) for text in said]
-    if voice == "ked_diphone":
+    if voice in FESTIVAL_VOICES:
         return "festival", voice, lambda said: festival(said, voice)
-    stretch, shift = float(rng.uniform(0.8, 1.25)), float(rng.uniform(0.85, 1.2))
+    stretch, shift = float(rng.uniform(*ranges.stretch)), float(rng.uniform(*ranges.shift))
     return "flite", voice, lambda said: [flite(text, voice, stretch, shift) for text in said]
 
 
@@ -199,25 +225,37 @@ def _merge_silences(phones: Sequence[Phone]) -> list[Phone]:
     return out
 
 
+def missing_shards(folder: Path, n_train: int, n_held: int, seed: int) -> list[tuple[str, int, Path]]:
+    """Split, seed and index file of every shard that is not complete, held-out ones first."""
+    plan = [("held", i, 50_000) for i in range(n_held)] + [("train", i, 0) for i in range(n_train)]
+    names = {"train": "shard", "held": "held"}
+    shards = [(split, seed * 100_000 + base + i, folder / f"{names[split]}-{i:05d}.jsonl") for split, i, base in plan]
+    return [shard for shard in shards if not shard[2].exists()]
+
+
+def _generate(shard: tuple[str, int, Path], texts: TextSource) -> tuple[str, float]:
+    """Make and write one shard in a process that has not spoken before; returns its name and the seconds taken."""
+    split, seed, index_path = shard
+    started = time.perf_counter()
+    write_shard(index_path.parent, index_path.stem, make_shard(split, seed, Espeak(), texts))
+    return index_path.stem, time.perf_counter() - started
+
+
 def main() -> None:
     """Generate the shards that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".cache/corpus"))
-    parser.add_argument("--train-shards", type=int, default=84, help="of 5 minutes each")
-    parser.add_argument("--held-shards", type=int, default=2)
+    parser.add_argument("--train-shards", type=int, default=96, help="of 5 minutes each")
+    parser.add_argument("--held-shards", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="shards made at the same time")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    espeak, texts = Espeak(), load_texts()
-    plan = [("held", i) for i in range(args.held_shards)] + [("train", i) for i in range(args.train_shards)]
-    for split, index in plan:
-        name = f"{'shard' if split == 'train' else split}-{index:05d}"
-        if (args.out / f"{name}.jsonl").exists():
-            continue
-        started = time.perf_counter()
-        seed = args.seed * 100_000 + index + (50_000 if split == "held" else 0)
-        write_shard(args.out, name, make_shard(split, seed, espeak, texts))
-        log.info("%s written in %.1f s", name, time.perf_counter() - started)
+    missing = missing_shards(args.out, args.train_shards, args.held_shards, args.seed)
+    generate = partial(_generate, texts=load_texts())
+    with get_context("fork").Pool(args.jobs, maxtasksperchild=1) as pool:
+        for name, seconds in pool.imap_unordered(generate, missing):
+            log.info("%s written in %.1f s", name, seconds)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,21 @@ from torch.utils.data import IterableDataset
 
 from services.audio_encoder.loudness import REFERENCE_RMS
 from shared.timeline import FEATURE_STRIDE_SAMPLES, SAMPLE_RATE
-from training.augment import Augmentation, augment, draw_speeds, spectra_at_length
+from training.augment import Augmentation, augment, breathy, draw_speeds, spectra_at_length
+from training.background import background, breath, fade
 from training.corpus import Utterance, read_corpus
 from training.labels import CLASSES, OPENNESS, frame_classes
 
 LABEL_STEP_S = 0.005
 GAIN_LIMIT = 100.0
 SILENCE = CLASSES.index("SIL")
-MIX = {"espeak": 0.45, "rms": 0.25, "slt": 0.20, "kal16": 0.10}
+MIX = {
+    "espeak": 0.42, "rms": 0.20, "slt": 0.14, "kal16": 0.08, "kal_diphone": 0.07, "cmu_us_slt_arctic_hts": 0.09,
+}  # fmt: skip
+BACKGROUND_RMS = (0.04, 0.25)
+BREATH_RMS = (0.004, 0.06)
+MIN_BREATH_FRAMES, MAX_BREATH_FRAMES = 12, 40
+P_DIGITAL_SILENCE = 0.12
 
 _WEIGHTS = np.array([0.25, 0.5, 0.25])
 
@@ -87,16 +94,44 @@ class Crops(IterableDataset[Batch]):
         wave[first - start : last - start] = sound.pcm[first:last].astype(np.float32) * (sound.gain / 32768.0)
         centres = np.arange(self.n_frames) * FEATURE_STRIDE_SAMPLES + self.receptive_field / 2
         classes[:] = sound.at((start + centres * speed) / SAMPLE_RATE)
-        if rng.random() < self.settings.p_no_speech:
-            wave[:], classes[:] = 0.0, SILENCE
-        elif rng.random() < self.settings.p_cut:
-            a = int(rng.integers(0, self.n_frames))
-            b = a + int(rng.integers(10, 51))
-            edge = self.receptive_field / 2 - FEATURE_STRIDE_SAMPLES / 2
-            cut = np.array([a, min(b, self.n_frames)]) * FEATURE_STRIDE_SAMPLES + edge
-            wave[int(cut[0] * speed) : int(cut[1] * speed)] = 0.0
-            classes[a:b] = SILENCE
+        if rng.random() < self.settings.p_breathy:
+            wave = breathy(wave, rng)
+        kind = rng.random()
+        if kind < self.settings.p_no_speech:
+            wave, classes[:] = _no_speech(n_source, rng), SILENCE
+        elif kind < self.settings.p_no_speech + self.settings.p_cut:
+            self._cut(wave, speed, classes, rng)
+        if rng.random() < self.settings.p_breath:
+            self._breathe(wave, speed, classes, rng)
         return wave
+
+    def _cut(
+        self, wave: NDArray[np.float32], speed: float, classes: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
+        """Speech stops for 0.2 to 1 s, in place: silence or something loud takes the stretch."""
+        a = int(rng.integers(0, self.n_frames))
+        b = min(a + int(rng.integers(10, 51)), self.n_frames)
+        start, stop = self._samples(a, b, speed)
+        wave[start:stop], classes[a:b] = 0.0, SILENCE
+        if rng.random() < self.settings.p_fill:
+            filling = fade(background(stop - start, rng))
+            wave[start:stop] = filling * _level(BACKGROUND_RMS, rng)
+
+    def _breathe(
+        self, wave: NDArray[np.float32], speed: float, classes: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
+        """A breath somewhere in the longest pause, in place."""
+        a, b = _longest_pause(classes)
+        n_frames = min(b - a, int(rng.integers(MIN_BREATH_FRAMES, MAX_BREATH_FRAMES)))
+        if n_frames >= MIN_BREATH_FRAMES:
+            a = int(rng.integers(a, b - n_frames + 1))
+            start, stop = self._samples(a, a + n_frames, speed)
+            wave[start:stop] += breath(stop - start, rng) * _level(BREATH_RMS, rng)
+
+    def _samples(self, first: int, last: int, speed: float) -> tuple[int, int]:
+        """The samples that labels [first, last) own, before resampling."""
+        edge = self.receptive_field / 2 - FEATURE_STRIDE_SAMPLES / 2
+        return int((first * FEATURE_STRIDE_SAMPLES + edge) * speed), int((last * FEATURE_STRIDE_SAMPLES + edge) * speed)
 
 
 @dataclass(frozen=True)
@@ -123,6 +158,28 @@ class _Pool:
 
     def draw(self, rng: np.random.Generator) -> _Sound:
         return self.sounds[int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right"))]
+
+
+def _no_speech(n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Background as loud as speech, seldom nothing at all: (n_samples,) float32."""
+    if rng.random() < P_DIGITAL_SILENCE:
+        return np.zeros(n_samples, np.float32)
+    return background(n_samples, rng) * _level(BACKGROUND_RMS, rng)
+
+
+def _level(limits: tuple[float, float], rng: np.random.Generator) -> np.float32:
+    """An RMS between two limits, even in decibels."""
+    return np.float32(np.exp(rng.uniform(*np.log(limits))))
+
+
+def _longest_pause(classes: NDArray[np.int64]) -> tuple[int, int]:
+    """First and one-past-last frame of the longest run of silence; equal where there is none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (classes == SILENCE).astype(np.int8), [0]])))
+    runs = edges.reshape(-1, 2)
+    if len(runs) == 0:
+        return 0, 0
+    first, last = runs[int(np.argmax(runs[:, 1] - runs[:, 0]))]
+    return int(first), int(last)
 
 
 def speech_gain(pcm: NDArray[np.int16]) -> float:

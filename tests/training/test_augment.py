@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.augment import Augmentation, augment, coloured_noise, draw_speeds, spectra_at_length, tones
+from training.augment import Augmentation, augment, babble, breathy, coloured_noise, draw_speeds, spectra_at_length
 
 N = 16_000
 
@@ -52,11 +52,36 @@ def test_noise_has_the_level_it_was_asked_for() -> None:
     np.testing.assert_allclose(np.sqrt(np.mean(noise**2, axis=1)), 0.1 * 10**-0.5, rtol=0.02)
 
 
-def test_coloured_noise_and_tones_have_unit_level() -> None:
-    rng = np.random.default_rng(0)
-    waves = np.fft.irfft(coloured_noise(3, N, rng), N)
+def test_coloured_noise_has_unit_level() -> None:
+    waves = np.fft.irfft(coloured_noise(3, N, np.random.default_rng(0)), N)
     np.testing.assert_allclose(np.sqrt(np.mean(waves**2, axis=1)), 1.0, rtol=0.02)
-    assert np.sqrt(np.mean(tones(N, rng) ** 2)) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_babble_is_made_of_the_other_rows_at_unit_level() -> None:
+    silent = np.zeros(N, np.float32)
+    spectra = spectra_at_length([tone(200.0), tone(300.0), silent], N)
+    waves = np.fft.irfft(babble(spectra, N, np.array([0, 1, 2]), np.random.default_rng(4)), N)
+    np.testing.assert_allclose(np.sqrt(np.mean(waves**2, axis=1)), 1.0, rtol=0.02)
+    alone = babble(spectra_at_length([tone(200.0), silent, silent], N), N, np.array([0]), np.random.default_rng(1))
+    assert np.isfinite(alone).all()
+
+
+def test_babble_and_music_have_the_levels_they_were_asked_for() -> None:
+    spectra = spectra_at_length([tone(440.0 + 40 * i) for i in range(4)], N)
+    for changes in (
+        {"p_babble": 1.0, "babble_snr_db": (10.0, 10.0)},
+        {"p_music": 1.0, "music_snr_db": (10.0, 10.0)},
+    ):
+        settings = replace(off(), **changes)  # type: ignore[arg-type]
+        added = augment(spectra, N, settings, np.random.default_rng(0)) - np.fft.irfft(spectra, N)
+        np.testing.assert_allclose(np.sqrt(np.mean(added**2, axis=1)), 0.1 * 10**-0.5, rtol=0.03)
+
+
+def test_breath_in_the_voice_follows_the_voice() -> None:
+    voice = np.concatenate([tone(150.0), np.zeros(N, np.float32)])
+    added = breathy(voice, np.random.default_rng(0)) - voice
+    assert 0.1 * 10**-1.5 < np.sqrt(np.mean(added[:N] ** 2)) < 0.1 * 10**-0.6
+    assert np.abs(added[N + 320 :]).max() < 1e-4
 
 
 def test_every_change_on_stays_finite_and_near_its_level() -> None:

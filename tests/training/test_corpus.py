@@ -7,7 +7,20 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigurationError
-from training.corpus import HELD_VARIANTS, VARIANTS, join, make_shard, read_corpus, write_shard
+from training.corpus import (
+    ENGLISH,
+    HELD_SHARE,
+    HELD_VARIANTS,
+    OTHERS,
+    TRAIN_SHARE,
+    VARIANTS,
+    join,
+    make_shard,
+    missing_shards,
+    read_corpus,
+    write_shard,
+)
+from training.crops import MIX
 from training.espeak import RATE_HZ, Espeak, EspeakVoice, Speech, repair
 from training.festvox import festival, flite, timed_phones
 from training.labels import CLASSES, Phone
@@ -130,3 +143,22 @@ def test_a_shard_repeats_itself_and_survives_its_files(espeak: Espeak, tmp_path:
 
 def test_held_voices_are_never_trained_on() -> None:
     assert not set(HELD_VARIANTS) & set(VARIANTS)
+    assert set(HELD_SHARE) & set(TRAIN_SHARE) == {"espeak"}
+    assert set(MIX) == set(TRAIN_SHARE)
+    for share in (TRAIN_SHARE, HELD_SHARE, MIX):
+        assert sum(share.values()) == pytest.approx(1.0)
+
+
+def test_only_missing_shards_are_made_and_held_ones_first(tmp_path: Path) -> None:
+    (tmp_path / "held-00001.jsonl").touch()
+    shards = missing_shards(tmp_path, n_train=2, n_held=2, seed=3)
+    assert [(split, path.name) for split, _, path in shards] == [
+        ("held", "held-00000.jsonl"), ("train", "shard-00000.jsonl"), ("train", "shard-00001.jsonl"),
+    ]  # fmt: skip
+    assert len({seed for _, seed, _ in missing_shards(tmp_path, 90, 90, 3)}) == 179
+
+
+@needs_espeak
+def test_every_language_exists(espeak: Espeak) -> None:
+    for language in (*ENGLISH, *OTHERS):
+        assert names(espeak.speak("Mama.", EspeakVoice(language, 170, 50, 50)))
