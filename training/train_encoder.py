@@ -2,7 +2,8 @@
 
     python -m training.train_encoder --minutes 45            # resumes from .cache/encoder/last.pt
     python -m training.train_encoder --evaluate              # held-out voices, clean and noisy
-    python -m training.train_encoder --export                # writes services/audio_encoder/embedded.*
+    python -m training.train_encoder --export                # services/audio_encoder/embedded.*, data/encoder_heads.*
+    python -m training.train_encoder --export FOLDER         # the same as a folder for TH_ENCODER_PATH
 
 The learning rate follows the clock, not a step count: a run takes the minutes it is given, on any machine.
 ``--bfloat16`` is twice as fast on processors that have its instructions (avx512_bf16), and ten times slower elsewhere.
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -28,7 +29,8 @@ from services.audio_encoder.checkpoint import EMBEDDED_CONFIG, EMBEDDED_WEIGHTS,
 from services.audio_encoder.frontend import receptive_field
 from training.augment import Augmentation
 from training.crops import Batch, Crops
-from training.encoder_scores import evaluate
+from training.encoder_heads import HEADS_NAME, SHIPPED_HEADS, EncoderWithHeads, write_heads
+from training.encoder_scores import report
 from training.labels import CLASSES
 
 log = logging.getLogger(__name__)
@@ -55,21 +57,6 @@ class Recipe:
     dtype: torch.dtype = torch.float32
 
 
-class EncoderWithHeads(nn.Module):
-    """The encoder and the two linear heads that only training uses."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__()
-        self.encoder = build_model(config)
-        self.classify = nn.Linear(int(config["hidden_size"]), len(CLASSES))
-        self.open = nn.Linear(int(config["hidden_size"]), 1)
-
-    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N) -> class logits (B, T, 16), openness (B, T)."""
-        hidden = self.encoder(wave).last_hidden_state.float()
-        return self.classify(hidden), self.open(hidden).squeeze(-1)
-
-
 def loss_of(model: EncoderWithHeads, batch: Batch) -> Tensor:
     """Cross-entropy with more weight on closures, plus Huber loss of openness."""
     weight = torch.ones(len(CLASSES))
@@ -91,9 +78,9 @@ def train(corpus: Path, run: Path, recipe: Recipe, init: Path | None = None) -> 
         init: exported weights (.safetensors) that a new run starts from; its heads are new all the same.
     """
     run.mkdir(parents=True, exist_ok=True)
-    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    config = read_config()
     torch.manual_seed(recipe.seed)
-    model = EncoderWithHeads(config)
+    model = new_model(config)
     if init is not None:
         model.encoder.load_state_dict(load_file(init))
     optimizer = torch.optim.AdamW(
@@ -127,25 +114,43 @@ def schedule(step: int, done: float, warm_up_steps: int) -> float:
     return min(1.0, (step + 1) / warm_up_steps) * cosine
 
 
-def export(run: Path, config_path: Path = EMBEDDED_CONFIG, weights_path: Path = EMBEDDED_WEIGHTS) -> None:
-    """Write the encoder as float16 safetensors, and its configuration with the file's SHA-256."""
-    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+def export(run: Path, folder: Path | None = None) -> None:
+    """Write the encoder and its heads as float16 safetensors, and its configuration with the file's SHA-256.
+
+    Args:
+        run: folder of the checkpoint.
+        folder: where to; without it the shipped files are replaced.
+    """
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    config_path = EMBEDDED_CONFIG if folder is None else folder / "config.json"
+    weights_path = EMBEDDED_WEIGHTS if folder is None else folder / "model.safetensors"
     model = load_run(run)
     state = {key: value.half().contiguous() for key, value in model.encoder.state_dict().items()}
     data = save(state, metadata={"format": "pt", "classes": " ".join(CLASSES)})
     weights_path.write_bytes(data)
     weights_path.chmod(0o644)
-    config["sha256"] = hashlib.sha256(data).hexdigest()
+    config = read_config() | {"sha256": hashlib.sha256(data).hexdigest()}
     config_path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    heads = {k: v.float().contiguous() for k, v in model.state_dict().items() if not k.startswith("encoder.")}
-    save_file(heads, run / "heads.safetensors")
+    write_heads(model, config["sha256"], SHIPPED_HEADS if folder is None else folder / HEADS_NAME)
 
 
 def load_run(run: Path) -> EncoderWithHeads:
     """The network with heads as last saved, in evaluation mode."""
-    model = EncoderWithHeads(json.loads(CONFIG.read_text(encoding="utf-8")))
+    model = new_model(read_config())
     model.load_state_dict(torch.load(run / "last.pt", weights_only=True)["model"])
     return model.eval()
+
+
+def new_model(config: dict[str, Any]) -> EncoderWithHeads:
+    """An untrained encoder with heads."""
+    return EncoderWithHeads(build_model(config), int(config["hidden_size"]))
+
+
+def read_config() -> dict[str, Any]:
+    """The configuration that training uses."""
+    config: dict[str, Any] = json.loads(CONFIG.read_text(encoding="utf-8"))
+    return config
 
 
 def _step(model: EncoderWithHeads, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe) -> float:
@@ -184,19 +189,20 @@ def main() -> None:
     parser.add_argument("--bfloat16", action="store_true", help="where the processor has avx512_bf16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--evaluate", action="store_true")
-    parser.add_argument("--export", action="store_true")
+    parser.add_argument("--music", type=Path, help="folder of .wav to evaluate with, 16 kHz mono; else synthetic music")
+    parser.add_argument("--export", nargs="?", const="", metavar="FOLDER")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
-    if not (args.evaluate or args.export):
+    if not args.evaluate and args.export is None:
         dtype = torch.bfloat16 if args.bfloat16 else torch.float32
         recipe = Recipe(minutes=args.minutes, learning_rate=args.learning_rate, dtype=dtype)
         train(args.corpus, args.run, recipe, args.init)
+    if args.export is not None:
+        export(args.run, Path(args.export) if args.export else None)
     if args.evaluate:
-        for line in evaluate(load_run(args.run), args.corpus):
+        for line in report(load_run(args.run), args.corpus, args.music):
             print(line)
-    if args.export:
-        export(args.run)
 
 
 if __name__ == "__main__":
