@@ -2,7 +2,7 @@
 
 The shipped ones are listed here; operators add their own in a JSON file (``TH_BUNDLE_FILE``) of the form
 ``{"NAME": {"version": "1", "context": 10, "hop": 65, "margin": 10, "hidden_size": 768, "receptive_field": 400,
-"relative_motion": true, "renderer": "embedded", "motion": "embedded"}}``; ``renderer`` and ``motion`` may be left out.
+"relative_motion": true, "lookahead": 0, "renderer": "embedded", "motion": "embedded"}}``; the last three are optional.
 """
 
 import json
@@ -25,7 +25,7 @@ class Bundle:
     Attributes:
         name: part of stream names.
         version: changes whenever weights change what a portrait or window becomes; part of cache keys.
-        geometry: context, hop and margin in frames.
+        geometry: context, hop, margin and look-ahead in frames.
         hidden_size: width of the audio encoder.
         receptive_field: samples one encoder feature sees.
         relative_motion: rows are relative to the portrait (the neutral row is the photo).
@@ -107,8 +107,9 @@ def _read_bundles(path: Path) -> dict[str, Bundle]:
 
 def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
     counts = {key: facts[key] for key in ("context", "hop", "margin", "hidden_size", "receptive_field")}
+    counts["lookahead"] = facts.get("lookahead", 0)
     for key, value in counts.items():
-        lowest = 0 if key in ("margin", "context") else 1
+        lowest = 0 if key in ("margin", "context", "lookahead") else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise ValueError(f"{key} of bundle {name!r} is {value!r}; expected an integer of at least {lowest}")
     if not isinstance(facts["relative_motion"], bool):
@@ -121,7 +122,7 @@ def _bundle(name: str, facts: dict[str, Any]) -> Bundle:
     return Bundle(
         name=name,
         version=str(facts["version"]),
-        geometry=Geometry(counts["context"], counts["hop"], counts["margin"]),
+        geometry=Geometry(counts["context"], counts["hop"], counts["margin"], counts["lookahead"]),
         hidden_size=counts["hidden_size"],
         receptive_field=counts["receptive_field"],
         relative_motion=facts["relative_motion"],

@@ -101,7 +101,7 @@ class WorkStore:
         return self._set_and_commit("commit_portrait", task, value, digest, told)
 
     def commit_encode(self, task: Task, features: NDArray[np.float32]) -> Outcome:
-        """Store the features of a window, (context + hop, D) float32."""
+        """Store the features of a window, (context + hop + lookahead, D) float32."""
         return self._commit("commit_encode", task, task.unit.index, pack(np.asarray(features, np.float32)))
 
     def commit_motion(

@@ -156,7 +156,7 @@ class MotionPayload:
     """Generate one window of motion.
 
     Attributes:
-        features: (context + hop, D) float32.
+        features: (context + hop + lookahead, D) float32.
         window_state: what the previous window left, b"" for window 0.
     """
 

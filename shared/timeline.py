@@ -37,17 +37,33 @@ class Geometry:
     Attributes:
         context: past frames given to the motion model as condition.
         hop: new frames per window.
-        margin: extra frames of sound on each side of a window, seen by the audio encoder only.
+        margin: extra frames of sound on each side of a window, heard by the audio encoder.
+        lookahead: frames of the right margin whose features the motion model is given too: it draws motion for them
+            and gives none of it away, so that a window ends with the next sound in view. No latency is added.
+
+    Raises:
+        ValueError: the look-ahead is negative or longer than the margin.
     """
 
     context: int = 10
     hop: int = 65
     margin: int = 10
+    lookahead: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a look-ahead that was not heard."""
+        if not 0 <= self.lookahead <= self.margin:
+            raise ValueError(f"look-ahead of {self.lookahead} frames; expected 0 to the margin, {self.margin}")
 
     @property
     def length(self) -> int:
-        """Frames the motion model sees in one turn: context + new."""
-        return self.context + self.hop
+        """Frames the motion model sees in one turn, and feature rows of a window: context + new + look-ahead."""
+        return self.context + self.hop + self.lookahead
+
+    @property
+    def heard(self) -> int:
+        """Frames the audio encoder hears for a window: context + new and a margin on each side."""
+        return self.context + self.hop + 2 * self.margin
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,6 @@ def encoder_span(window: Window, geometry: Geometry, receptive_field: int) -> tu
         receptive_field: samples seen by one feature (720 for the log-mel front end, 400 for stock wav2vec2).
     """
     first = window.first_frame - geometry.context - geometry.margin
-    n_frames = geometry.length + 2 * geometry.margin
     widen = exact_div(receptive_field, 2) - FEATURE_STRIDE_SAMPLES // 2
     start = first * SAMPLES_PER_FRAME - widen
-    return start, start + n_frames * SAMPLES_PER_FRAME + 2 * widen
+    return start, start + geometry.heard * SAMPLES_PER_FRAME + 2 * widen

@@ -3,15 +3,17 @@
     python -m training.features --encoder .cache/encoder --out .cache/motion
 
 Every utterance is cut by the served plan (phase 0, which holds the window-0 case) and again from random offsets. The
-sound is lightly changed (level, filters, a little noise) but stays silent outside the file, as when served.
+sound is lightly changed (level, filters, a little noise, music under it) but stays silent outside the file, as
+when served; some clips have no speech at all (``scenes.py``).
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +21,32 @@ import torch
 from numpy.typing import NDArray
 
 from services.audio_encoder.loudness import loudness
-from shared.timeline import FEATURES_PER_FRAME, SAMPLES_PER_FRAME, Geometry, Window, encoder_span, exact_div
+from shared.bundles import EMBEDDED
+from shared.media.audio import measure_level
+from shared.timeline import (
+    FEATURE_STRIDE_SAMPLES,
+    FEATURES_PER_FRAME,
+    SAMPLES_PER_FRAME,
+    Geometry,
+    Window,
+    encoder_span,
+    exact_div,
+)
 from training.augment import Augmentation, augment, spectra_at_length
 from training.corpus import Utterance, read_corpus
-from training.crops import speech_gain
+from training.scenes import idle_clips, under_speech, with_intros
+from training.sources import EncoderFacts, Split
 
 log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float32]
+Pcm = NDArray[np.int16]
 Encode = Callable[[FloatArray], FloatArray]  # waves (B, S) -> hidden states (B, 2 * frames, H)
 
+ORIGIN = "origin.json"
+HELD_CLIPS = 160
 TAIL_FRAMES = 20
+P_BACKGROUND, P_INTRO, IDLE_SHARE = 0.25, 0.05, 0.09
 LIGHT = Augmentation(
     level_db=3.0,
     eq_db=6.0,
@@ -38,10 +55,10 @@ LIGHT = Augmentation(
     p_high_pass=0.15,
     p_reverb=0.2,
     reverb_s=(0.08, 0.35),
-    p_noise=0.4,
-    noise_snr_db=(15.0, 45.0),
+    p_noise=0.45,
+    noise_snr_db=(6.0, 45.0),
     p_babble=0.0,
-    p_tones=0.05,
+    p_music=0.05,
     p_mu_law=0.05,
     p_clip=0.03,
 )
@@ -52,7 +69,7 @@ class Windows:
     """Features of windows and where they come from.
 
     Attributes:
-        features: (M, context + hop, D) float16.
+        features: (M, context + hop + lookahead, D) float16.
         utterance: (M,) index into the corpus list they were made from.
         first_frame: (M,) first new frame of each window.
     """
@@ -62,26 +79,65 @@ class Windows:
     first_frame: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where features come from, written beside them: enough to cut the same clips again.
+
+    Attributes:
+        corpus: folder of the corpus.
+        stride: every n-th training utterance was used.
+        seed: of intros, backgrounds and clips without speech.
+        lookahead: frames that windows reach beyond their new frames.
+        encoder: what made the features.
+    """
+
+    corpus: str
+    stride: int
+    seed: int
+    lookahead: int
+    encoder: EncoderFacts
+
+    def clips(self, split: Split) -> list[Utterance]:
+        """The clips that windows are cut from: speech, some of it after an intro, then clips without speech."""
+        utterances = read_corpus(Path(self.corpus), split)
+        utterances = utterances[:: self.stride] if split == "train" else utterances[:HELD_CLIPS]
+        n_idle = round(IDLE_SHARE / (1.0 - IDLE_SHARE) * len(utterances))
+        seed = self.seed + (split == "held")
+        return [*with_intros(utterances, P_INTRO, seed), *idle_clips(n_idle, seed)]
+
+
+def save_origin(origin: Origin, folder: Path) -> None:
+    """Write ``origin.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ORIGIN).write_text(json.dumps(asdict(origin), indent=2) + "\n", encoding="utf-8")
+
+
+def load_origin(folder: Path) -> Origin:
+    """Read what `save_origin` wrote."""
+    facts = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+    return Origin(**{**facts, "encoder": EncoderFacts(**facts["encoder"])})
+
+
 def plan(n_frames: int, hop: int, offset: int) -> list[int]:
     """First new frames of the windows of a video, the first at ``offset``; the last may begin in the tail."""
     return list(range(offset, n_frames + (TAIL_FRAMES if offset else 0), hop)) or [0]
 
 
-def window_wave(utterance: Utterance, first_frame: int, geometry: Geometry, receptive_field: int) -> FloatArray:
-    """What the encoder hears for a window, at the job's gain: (S,) float32, zeros outside the file."""
+def window_wave(pcm: Pcm, first_frame: int, geometry: Geometry, receptive_field: int) -> FloatArray:
+    """What the encoder hears for a window, at the gain of a job: (S,) float32, zeros outside the file."""
     start, stop = encoder_span(Window(0, first_frame, geometry.hop), geometry, receptive_field)
     wave = np.zeros(stop - start, np.float32)
-    first, last = max(0, start), min(len(utterance.pcm), stop)
+    first, last = max(0, start), min(len(pcm), stop)
     if last > first:
-        wave[first - start : last - start] = utterance.pcm[first:last].astype(np.float32) / 32768.0
-    return wave * np.float32(speech_gain(utterance.pcm))
+        wave[first - start : last - start] = pcm[first:last].astype(np.float32) / 32768.0
+    return wave * np.float32(measure_level(pcm).gain)
 
 
 def frame_features(hidden: FloatArray, wave: FloatArray, geometry: Geometry, receptive_field: int) -> FloatArray:
     """Hidden states and sound of a window to feature rows: pair means, loudness, margins cut off.
 
     Args:
-        hidden: (2 * (length + 2 margin), H).
+        hidden: (2 * heard frames, H).
         wave: (S,) at the job's gain.
         geometry: of the window.
         receptive_field: samples one hidden state sees.
@@ -93,7 +149,7 @@ def frame_features(hidden: FloatArray, wave: FloatArray, geometry: Geometry, rec
     widen = exact_div(receptive_field, 2) - exact_div(SAMPLES_PER_FRAME, 2 * FEATURES_PER_FRAME)
     loud = loudness(wave[widen : len(wave) - widen], 1.0)
     rows = np.concatenate([paired, loud[:, None]], axis=1)
-    return np.ascontiguousarray(rows[geometry.margin : len(rows) - geometry.margin], np.float32)
+    return np.ascontiguousarray(rows[geometry.margin : geometry.margin + geometry.length], np.float32)
 
 
 def compute(
@@ -111,9 +167,10 @@ def compute(
         n_frames = -(-len(utterance.pcm) // SAMPLES_PER_FRAME)
         offset = 0 if phase == 0 else int(rng.integers(5, geometry.hop))
         places += [(index, first) for first in plan(n_frames, geometry.hop, offset)]
+    heard = [under_speech(u.pcm, rng) if rng.random() < P_BACKGROUND else u.pcm for u in utterances]
     rows: list[NDArray[np.float16]] = []
     for batch in _batches(places, batch_size):
-        waves = [window_wave(utterances[u], first, geometry, receptive_field) for u, first in batch]
+        waves = [window_wave(heard[u], first, geometry, receptive_field) for u, first in batch]
         changed = _augmented(waves, rng)
         hidden = encode(changed)
         rows += [
@@ -139,9 +196,9 @@ def load_windows(path: Path) -> Windows:
         return Windows(file["features"], file["utterance"], file["first_frame"])
 
 
-def encoder_of(run: Path) -> tuple[Encode, int]:
-    """The encoder as last saved by its training, or any that transformers saved; and its receptive field."""
-    if (run / "config.json").exists():
+def encoder_of(run: Path | None) -> tuple[Encode, int]:
+    """An encoder and its receptive field: the shipped one, one that transformers saved, or a run of train_encoder."""
+    if run is None or (run / "config.json").exists():
         return _saved_encoder(run)
     from services.audio_encoder.frontend import receptive_field
     from training.train_encoder import CONFIG, load_run
@@ -157,7 +214,22 @@ def encoder_of(run: Path) -> tuple[Encode, int]:
     return encode, receptive_field(config["conv_kernel"], config["conv_stride"])
 
 
-def _saved_encoder(folder: Path) -> tuple[Encode, int]:
+def encoder_facts(run: Path | None) -> EncoderFacts:
+    """Name, digest and sizes of an encoder, see `encoder_of`."""
+    from services.audio_encoder.checkpoint import EMBEDDED_WEIGHTS
+
+    path = (
+        EMBEDDED_WEIGHTS
+        if run is None
+        else run / ("model.safetensors" if (run / "config.json").exists() else "last.pt")
+    )
+    encode, field = encoder_of(run)
+    width = encode(np.zeros((1, field + FEATURE_STRIDE_SAMPLES), np.float32)).shape[-1]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return EncoderFacts("embedded" if run is None else str(run), digest, width, field)
+
+
+def _saved_encoder(folder: Path | None) -> tuple[Encode, int]:
     from services.audio_encoder.model import load_encoder
 
     encoder = load_encoder(folder)
@@ -187,30 +259,35 @@ def _batches(places: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[
 
 
 def main() -> None:
-    """Compute all phases of the training split and one of the held-out split."""
+    """Compute the phases asked for, and once the held-out split."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=Path(".cache/corpus"))
     parser.add_argument(
-        "--encoder", type=Path, default=Path(".cache/encoder"), help="run of train_encoder, or folder with config.json"
+        "--encoder",
+        type=Path,
+        help="run of train_encoder, or folder with config.json; without: the encoder that ships",
     )
     parser.add_argument("--out", type=Path, default=Path(".cache/motion"))
-    parser.add_argument("--phases", type=int, default=2)
+    parser.add_argument("--phases", type=int, nargs="*", default=[0, 1], help="0 is the served plan")
     parser.add_argument("--stride", type=int, default=1, help="use every n-th training utterance")
+    parser.add_argument("--lookahead", type=int, default=EMBEDDED.geometry.lookahead, help="frames")
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     encode, field = encoder_of(args.encoder)
-    geometry = Geometry()
+    geometry = replace(EMBEDDED.geometry, lookahead=args.lookahead)
+    origin = Origin(str(args.corpus), args.stride, args.seed, args.lookahead, encoder_facts(args.encoder))
+    save_origin(origin, args.out)
     began = time.monotonic()
-    held = read_corpus(args.corpus, "held")[:160]
-    save_windows(compute(held, encode, field, geometry, np.random.default_rng(args.seed), 0), args.out / "held.npz")
-    train = read_corpus(args.corpus, "train")[:: args.stride]
-    for phase in range(args.phases):
+    for phase in args.phases:
         rng = np.random.default_rng([args.seed, phase])
-        windows = compute(train, encode, field, geometry, rng, phase)
+        windows = compute(origin.clips("train"), encode, field, geometry, rng, phase)
         save_windows(windows, args.out / f"train-{phase}.npz")
         log.info("phase %d: %d windows, %.0f s", phase, len(windows.features), time.monotonic() - began)
+    if not (args.out / "held-0.npz").exists():
+        windows = compute(origin.clips("held"), encode, field, geometry, np.random.default_rng(args.seed), 0)
+        save_windows(windows, args.out / "held-0.npz")
 
 
 if __name__ == "__main__":

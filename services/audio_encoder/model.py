@@ -35,10 +35,10 @@ class AudioEncoder:
 
     def span_samples(self, geometry: Geometry) -> int:
         """Samples that `encode` expects: the window, its margins, and half a receptive field more at both ends."""
-        return _frames(geometry) * SAMPLES_PER_FRAME + self.receptive_field - FEATURE_STRIDE_SAMPLES
+        return geometry.heard * SAMPLES_PER_FRAME + self.receptive_field - FEATURE_STRIDE_SAMPLES
 
     def encode(self, wave: NDArray[np.float32], gain: float, geometry: Geometry) -> NDArray[np.float32]:
-        """Features of one window; one forward pass, the margins are cut off.
+        """Features of one window; one forward pass, the margins are cut off but for the look-ahead.
 
         Args:
             wave: (span_samples,) float32, full scale 1, as cut by `shared.timeline.encoder_span`.
@@ -46,7 +46,7 @@ class AudioEncoder:
             geometry: the bundle's geometry.
 
         Returns:
-            (context + hop, hidden_size + 1) float32; the last column is the frame's loudness, 0..1.
+            (context + hop + lookahead, hidden_size + 1) float32; the last column is the frame's loudness, 0..1.
 
         Raises:
             ShapeError: the wave is not exactly the window's span.
@@ -82,7 +82,3 @@ def load_encoder(folder: Path | None = None) -> AudioEncoder:
         WeightsMismatch: the files do not fit.
     """
     return AudioEncoder(load_network(folder))
-
-
-def _frames(geometry: Geometry) -> int:
-    return geometry.length + 2 * geometry.margin

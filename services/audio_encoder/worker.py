@@ -5,6 +5,7 @@ One window per forward pass, so that the same window gives the same bytes on eve
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import EncodePayload, Stage
 from shared.settings import Settings
-from shared.timeline import Geometry, encoder_span, window_at
+from shared.timeline import encoder_span, window_at
 from shared.weights import require_bundle
 from shared.worker import REFUSED, Task, refusing, serve
 
@@ -60,7 +61,7 @@ class EncodeHandler:
             payload = task.payload
             if not isinstance(payload, EncodePayload):
                 raise BadMessage(f"unit {task.unit} carries {type(payload).__name__}; expected EncodePayload")
-            geometry = Geometry(self._geometry.context, payload.hop, self._geometry.margin)
+            geometry = replace(self._geometry, hop=payload.hop)
             window = window_at(task.unit.index, payload.n_frames, geometry)
             span = encoder_span(window, geometry, self._encoder.receptive_field)
             wave = read_span(self._artifacts, payload.speech_file, *span)

@@ -33,16 +33,16 @@ class MotionGenerator:
         self.model = model.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.schedule = schedule
-        self.context = model.config.context
+        self.context, self.lookahead = model.config.context, model.config.lookahead
 
     def read_state(self, data: bytes, window: int) -> WindowState:
         """Decode the state for a window; empty bytes are the state of window 0.
 
         Raises:
-            BadMessage: malformed, or the state of another window or context length.
+            BadMessage: malformed, or the state of another window, context or look-ahead.
             VersionMismatch: written by another version.
         """
-        return read_state(data, window, self.context)
+        return read_state(data, window, self.context, self.lookahead)
 
     def generate(self, requests: Sequence[Request[WindowState]]) -> list[Generated[WindowState]]:
         """Generate windows of any jobs; windows of equal length share a batch on a GPU, never on a CPU.
@@ -68,12 +68,13 @@ class MotionGenerator:
 
     def _generate(self, requests: Sequence[Request[WindowState]]) -> list[Generated[WindowState]]:
         events = [self._events(request) for request in requests]
-        tracks = np.stack([tracks for tracks, _ in events])  # (B, N, 3)
+        tracks = np.stack([tracks for tracks, _ in events])  # (B, N, 3), N = context + hop + look-ahead
         features = np.stack([request.features for request in requests])  # (B, N, D)
         context = np.stack([request.state.rows for request in requests])  # (B, context, 70)
-        shape = (features.shape[1] - self.context, self.model.config.latent_size)
-        x_0 = np.stack([noise(r.seed, r.state.window, shape) for r in requests])  # (B, new, L)
-        rows = self._sample(features, tracks, context, x_0)  # (B, new, 70)
+        n_drawn = features.shape[1] - self.context  # new frames and those looked ahead at
+        hop, shape = n_drawn - self.lookahead, (n_drawn, self.model.config.latent_size)
+        x_0 = np.stack([noise(r.seed, r.state.window, shape) for r in requests])  # (B, drawn, L)
+        rows = self._sample(features, tracks, context, x_0)[:, :hop]  # (B, hop, 70)
         if not np.isfinite(rows).all():
             raise NonFiniteOutput("the motion network produced NaN or infinity; check its weights and the features")
         return [
@@ -82,7 +83,7 @@ class MotionGenerator:
                 WindowState(
                     request.state.window + 1,
                     np.concatenate([request.state.rows, row])[-self.context :],
-                    track[-self.context :],
+                    track[hop:],
                     next_events,
                 ),
             )
@@ -90,13 +91,14 @@ class MotionGenerator:
         ]
 
     def _events(self, request: Request[WindowState]) -> tuple[FloatArray, EventState]:
-        loudness = request.features[self.context :, -1]
-        first_frame = request.state.window * len(loudness)
-        rng = philox(request.seed, request.state.window, EVENT_STREAM)
+        state, hop = request.state, len(request.features) - self.context - self.lookahead
+        n_known = len(state.tracks)
+        first_frame = state.window * hop + n_known - self.context
+        rng = philox(request.seed, state.window, EVENT_STREAM)
         tracks, next_events = draw_events(
-            request.state.events, first_frame, loudness, rng, blinks_per_minute=request.controls.blinks_per_minute
+            state.events, first_frame, request.features[n_known:, -1], rng, request.controls.blinks_per_minute
         )
-        return np.concatenate([request.state.tracks, tracks]), next_events
+        return np.concatenate([state.tracks, tracks]), next_events
 
     @torch.inference_mode()
     def _sample(self, features: FloatArray, tracks: FloatArray, context: FloatArray, x_0: FloatArray) -> FloatArray:
@@ -127,8 +129,9 @@ class MotionGenerator:
 
     def _check(self, features: FloatArray) -> None:
         expected = self.model.config.feature_size
-        if features.ndim != 2 or len(features) <= self.context or features.shape[1] != expected:
+        n_least = self.context + self.lookahead + 1
+        if features.ndim != 2 or len(features) < n_least or features.shape[1] != expected:
             raise ShapeError(
-                f"features of shape {features.shape}; expected (more than {self.context}, {expected}). "
+                f"features of shape {features.shape}; expected ({n_least} or more, {expected}). "
                 "The motion model was trained for another audio encoder or bundle."
             )

@@ -32,7 +32,7 @@ class Request(Generic[StateT]):
     """One window to generate.
 
     Attributes:
-        features: (context + hop, D) float32 sound features.
+        features: (context + hop + lookahead, D) float32 sound features.
         state: what the previous window left.
         seed: of the job.
         controls: what the caller chose.

@@ -27,6 +27,7 @@ class DiTConfig:
 
     Attributes:
         context: clean past frames at the start of a window.
+        lookahead: frames at the end of a window whose motion is drawn but not given away.
         feature_size: columns of a sound feature row.
         event_size: columns of an event row (blink, gaze x, gaze y).
         latent_size: coordinates of a normalised row.
@@ -38,6 +39,7 @@ class DiTConfig:
     """
 
     context: int = 10
+    lookahead: int = 0
     feature_size: int = 193
     event_size: int = 3
     latent_size: int = 20

@@ -27,7 +27,8 @@ class WindowState:
     Attributes:
         window: index of the window that this state is for.
         rows: (context, 70) float32, the last generated rows, unscaled.
-        tracks: (context, 3) float32, event tracks of the same frames.
+        tracks: (context + look-ahead, 3) float32, event tracks of the same frames and of those looked ahead at: the
+            event processes run that far ahead of the motion. Without the look-ahead for window 0.
         events: the event processes.
     """
 
@@ -52,23 +53,25 @@ def first_state(context: int) -> WindowState:
     return WindowState(0, neutral_rows(context), np.zeros((context, EVENT_SIZE), np.float32), EventState())
 
 
-def read_state(data: bytes, window: int, context: int) -> WindowState:
+def read_state(data: bytes, window: int, context: int, lookahead: int = 0) -> WindowState:
     """Decode what `WindowState.to_bytes` made; empty bytes are the state of window 0.
 
     Args:
         data: the bytes.
         window: the window about to be generated.
         context: frames of context that the model expects.
+        lookahead: frames that the model looks ahead.
 
     Raises:
         BadMessage: malformed, or the state of another window or context length.
         VersionMismatch: written by another version.
     """
     state = _parse(unpack(data, max_bytes=MAX_STATE_BYTES)) if data else first_state(context)
-    if state.window != window or len(state.rows) != context:
+    n_tracks = context + lookahead if data else context
+    if (state.window, len(state.rows), len(state.tracks)) != (window, context, n_tracks):
         raise BadMessage(
-            f"state for window {state.window} with {len(state.rows)} context rows; expected window {window} "
-            f"with {context}"
+            f"state for window {state.window} with {len(state.rows)} context rows and {len(state.tracks)} event rows; "
+            f"expected window {window} with {context} and {n_tracks}"
         )
     return state
 
@@ -91,6 +94,6 @@ def _parse(value: Any) -> WindowState:
         window = int(value["window"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadMessage(f"window state with fields {sorted(map(str, value))}: {error}") from error
-    if tracks.shape != (len(rows), EVENT_SIZE) or tracks.dtype != np.float32 or rows.shape[1] != ROW:
+    if tracks.ndim != 2 or tracks.shape[1] != EVENT_SIZE or tracks.dtype != np.float32 or rows.shape[1] != ROW:
         raise BadMessage(f"event tracks of shape {tracks.shape} and dtype {tracks.dtype} for {len(rows)} rows")
     return WindowState(window, rows, tracks, parsed)

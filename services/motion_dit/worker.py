@@ -85,9 +85,9 @@ class MotionHandler:
 
     def _request(self, task: Task) -> Request[Any]:
         payload = _payload(task)
-        context = self.bundle.geometry.context
-        if len(payload.features) != context + payload.hop:
-            raise BadMessage(f"{len(payload.features)} feature rows; expected {context} + {payload.hop}")
+        geometry = replace(self.bundle.geometry, hop=payload.hop)
+        if len(payload.features) != geometry.length:
+            raise BadMessage(f"{len(payload.features)} feature rows; expected {geometry.length}, as {geometry} has")
         return Request(
             features=payload.features,
             state=self.generator.read_state(payload.window_state, task.unit.index),
@@ -137,10 +137,12 @@ def load_generator(settings: MotionSettings, bundle: Bundle) -> MotionGenerator:
     path = Path(settings.motion_weights) if settings.motion_weights else EMBEDDED
     model = load_checkpoint(path)
     config = model.config
-    if (config.context, config.feature_size) != (bundle.geometry.context, bundle.feature_size):
+    wanted = (config.context, config.lookahead, config.feature_size)
+    geometry = bundle.geometry
+    if wanted != (geometry.context, geometry.lookahead, bundle.feature_size):
         raise WeightsMismatch(
-            f"{path} wants {config.context} context frames and {config.feature_size} features; bundle {bundle.name} "
-            f"has {bundle.geometry.context} and {bundle.feature_size}"
+            f"{path} wants (context frames, look-ahead frames, features) {wanted}; bundle {bundle.name} has "
+            f"{(geometry.context, geometry.lookahead, bundle.feature_size)}"
         )
     return MotionGenerator(model, settings.motion_device)
 

@@ -48,6 +48,13 @@ def test_a_window_has_one_row_per_frame(embedded: AudioEncoder) -> None:
     assert np.isfinite(rows).all()
 
 
+def test_looking_ahead_appends_rows_of_the_margin(embedded: AudioEncoder) -> None:
+    wave = wave_of(embedded)
+    ahead = embedded.encode(wave, 1.0, replace(GEOMETRY, lookahead=4))
+    assert ahead.shape == (79, 193)
+    np.testing.assert_array_equal(ahead[:75], embedded.encode(wave, 1.0, GEOMETRY))
+
+
 def test_the_same_window_gives_the_same_bytes(embedded: AudioEncoder) -> None:
     wave = wave_of(embedded)
     assert embedded.encode(wave, 2.0, GEOMETRY).tobytes() == embedded.encode(wave, 2.0, GEOMETRY).tobytes()

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,8 @@ def test_a_checkpoint_of_another_bundle_is_refused(tmp_path: Path) -> None:
     assert load_generator(settings, BUNDLE).context == SMALL.context
     with pytest.raises(WeightsMismatch, match="features"):
         load_generator(settings, load_bundle("embedded"))
+    with pytest.raises(WeightsMismatch, match="look-ahead"):
+        load_generator(settings, replace(BUNDLE, geometry=Geometry(lookahead=4)))
 
 
 @pytest.mark.parametrize(("name", "value"), [("TH_BUNDLE", "nope"), ("TH_MOTION_WEIGHTS", "nowhere.safetensors")])

@@ -82,6 +82,15 @@ def test_a_bundle_names_its_motion(tmp_path: Path) -> None:
         load_bundle("odd", str(file))
 
 
+def test_a_bundle_may_look_ahead(tmp_path: Path) -> None:
+    file = tmp_path / "bundles.json"
+    file.write_text(json.dumps({"near": BUNDLE, "far": BUNDLE | {"lookahead": 4}}))
+    assert [load_bundle(name, str(file)).geometry.length for name in ("near", "far")] == [75, 79]
+    file.write_text(json.dumps({"deaf": BUNDLE | {"lookahead": 11}}))
+    with pytest.raises(ConfigurationError, match="look-ahead of 11 frames"):
+        load_bundle("deaf", str(file))
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"base": {}}', json.dumps({"base": BUNDLE | {"hop": 0}}), json.dumps({"b": BUNDLE | {"hop": "65"}})],

@@ -54,6 +54,19 @@ def test_a_window_outside_the_video_is_refused(index: int) -> None:
         window_at(index, 130, GEOMETRY)
 
 
+@pytest.mark.parametrize("lookahead", [-1, 11])
+def test_a_lookahead_that_is_not_heard_is_refused(lookahead: int) -> None:
+    with pytest.raises(ValueError, match="look-ahead"):
+        Geometry(lookahead=lookahead)
+
+
+def test_looking_ahead_adds_rows_but_no_sound() -> None:
+    ahead = Geometry(lookahead=4)
+    assert (ahead.length, ahead.heard) == (GEOMETRY.length + 4, GEOMETRY.heard)
+    window = window_at(1, 500, GEOMETRY)
+    assert encoder_span(window, ahead, 720) == encoder_span(window, GEOMETRY, 720)
+
+
 @pytest.mark.parametrize("receptive_field", [400, 720])
 @pytest.mark.parametrize("index", [0, 3])
 def test_span_gives_exactly_two_features_per_frame_centred_on_it(receptive_field: int, index: int) -> None:
@@ -61,7 +74,7 @@ def test_span_gives_exactly_two_features_per_frame_centred_on_it(receptive_field
     start, stop = encoder_span(window, GEOMETRY, receptive_field)
     n_features = (stop - start - receptive_field) // 320 + 1
     assert (stop - start - receptive_field) % 320 == 0
-    assert n_features == 2 * (GEOMETRY.length + 2 * GEOMETRY.margin)
+    assert n_features == 2 * GEOMETRY.heard
     centre_of_first_pair = start + receptive_field / 2 + 160
     first_frame = window.first_frame - GEOMETRY.context - GEOMETRY.margin
     assert centre_of_first_pair == first_frame * 640 + 320

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from services.audio_encoder.checkpoint import load_network
 from services.audio_encoder.model import load_encoder
+from shared.media.audio import measure_level
 from shared.timeline import Geometry
 from training.corpus import Utterance
-from training.crops import speech_gain
 from training.features import compute, frame_features, load_windows, plan, save_windows, window_wave
 from training.labels import Segment
 
@@ -33,9 +33,9 @@ def _fake_encode(waves: FloatArray) -> FloatArray:
 def test_features_are_those_that_the_service_computes() -> None:
     torch.set_num_threads(1)
     utterance, encoder, network = _utterance(), load_encoder(None), load_network(None)
-    gain = speech_gain(utterance.pcm)
+    gain = measure_level(utterance.pcm).gain
     for first in (0, 65):
-        wave = window_wave(utterance, first, GEOMETRY, encoder.receptive_field)
+        wave = window_wave(utterance.pcm, first, GEOMETRY, encoder.receptive_field)
         with torch.inference_mode():
             hidden = network.model(torch.from_numpy(wave)[None]).last_hidden_state[0].numpy()
         ours = frame_features(hidden, wave, GEOMETRY, encoder.receptive_field)
@@ -53,11 +53,11 @@ def test_the_served_plan_covers_every_frame() -> None:
 
 def test_windows_reach_outside_the_file_as_silence() -> None:
     utterance = _utterance()
-    first = window_wave(utterance, 0, GEOMETRY, FIELD)
+    first = window_wave(utterance.pcm, 0, GEOMETRY, FIELD)
     assert len(first) == 95 * 640 + FIELD - 320
     assert not first[: 20 * 640].any()
     assert first[21 * 640 :].any()
-    assert not window_wave(utterance, 200, GEOMETRY, FIELD).any()
+    assert not window_wave(utterance.pcm, 200, GEOMETRY, FIELD).any()
 
 
 def test_changed_sound_stays_silent_outside_the_file() -> None:
