@@ -1,6 +1,8 @@
-"""Draw what the model does with a recording: lip opening by DiT and by rules over the spectrogram, pose.
+"""Draw what the model does with a recording: lip opening over the spectrogram, eyes, pose, window joints.
 
-python -m training.look speech.flac --out look.png [--begin 0 --end 8] [--format g722]
+    python -m training.look speech.flac --out look.png [--begin 0 --end 8] [--format g722] [--rules .cache/encoder]
+
+With ``--rules`` the opening by the rules alone is drawn as well (a run of the audio encoder, for its classifier).
 """
 
 import argparse
@@ -11,40 +13,30 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
-from services.motion_dit.checkpoint import EMBEDDED, load_checkpoint
-from services.motion_dit.generator import MotionGenerator
 from shared.motion import EXP, PYR, SLIDER_INDEX, lip_opening, sliders_from_exp
-from shared.timeline import FPS, SAMPLE_RATE, Geometry
+from shared.timeline import FPS, SAMPLE_RATE
 from training.baseline import baseline_motion, read_speech
-from training.corpus import Utterance
-from training.evaluate import clip_features, generate
-from training.features import encoder_of
-from training.train_dit import averaged_model
+from training.evaluate.served import load_system, motion_of_speech
+from training.evaluate.statistics import closed_share, openings_per_s
 
 mpl.use("Agg")
 FloatArray = NDArray[np.float32]
 
 
-def motion_of_recording(generator: MotionGenerator, pcm: NDArray[np.int16], encoder_run: Path, seed: int) -> FloatArray:
-    """Motion of a recording by the DiT, windows as served: (N, 70)."""
-    encode, field = encoder_of(encoder_run)
-    utterance = Utterance("recording", "", "", "held", "", seed, pcm, [])
-    features = clip_features(utterance, encode, field, Geometry())
-    return generate(generator, features, -(-len(pcm) // 640), seed)
-
-
-def draw(pcm: NDArray[np.int16], dit: FloatArray, rules: FloatArray, span_s: tuple[float, float], out: Path) -> None:
-    """Write the picture."""
+def draw(
+    pcm: NDArray[np.int16], motions: dict[str, FloatArray], hop: int, span_s: tuple[float, float], out: Path
+) -> None:
+    """Write the picture; eyes and pose are those of the first motion."""
     import matplotlib.pyplot as plt
 
+    dit = next(iter(motions.values()))
     times = (np.arange(len(dit)) + 0.5) / FPS
     figure, (top, lids, pose) = plt.subplots(3, 1, figsize=(20, 11), sharex=True, height_ratios=(3, 1, 1))
     top.specgram(pcm.astype(float) + 1e-3, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, cmap="Greys", vmin=-20, vmax=50)
     twin = top.twinx()
-    twin.plot(times, lip_opening(rules[:, EXP]), "C0-", lw=1.5, label="rules")
-    twin.plot(times, lip_opening(dit[:, EXP]), "C3.-", lw=2, label="DiT")
+    for (name, rows), style in zip(motions.items(), ("C3.-", "C0-"), strict=False):
+        twin.plot(times, lip_opening(rows[:, EXP]), style, lw=2, label=name)
     twin.set_ylim(0, 0.8)
     twin.legend(loc="upper right")
     sliders = sliders_from_exp(dit[:, EXP])
@@ -54,7 +46,7 @@ def draw(pcm: NDArray[np.int16], dit: FloatArray, rules: FloatArray, span_s: tup
         pose.plot(times, dit[:, PYR][:, axis], label=name)
     for axes in (lids, pose):
         axes.legend(loc="upper right")
-        for border in range(0, len(dit), 65):
+        for border in range(0, len(dit), hop):
             axes.axvline(border / FPS, color="k", lw=0.4)
     pose.set_xlim(*span_s)
     figure.tight_layout()
@@ -63,23 +55,17 @@ def draw(pcm: NDArray[np.int16], dit: FloatArray, rules: FloatArray, span_s: tup
 
 
 def figures(rows: FloatArray) -> dict[str, float]:
-    """Lip statistics without labels; an opening is a peak that stands out by 15 % of the 95th percentile."""
+    """Lip statistics without labels: mouth widths, shares, per second."""
     opening = lip_opening(rows[:, EXP])
-    p95 = float(np.quantile(opening, 0.95))
-    peaks, _ = find_peaks(opening, prominence=max(1e-6, 0.15 * p95))
     values = {
         "opening_p50": float(np.median(opening)),
         "opening_p75": float(np.quantile(opening, 0.75)),
-        "opening_p95": p95,
-        "closed_share": float(np.mean(opening < 0.02)),
-        "openings_per_s": len(peaks) * FPS / len(opening),
+        "opening_p95": float(np.quantile(opening, 0.95)),
+        "closed_share": closed_share(opening),
+        "openings_per_s": openings_per_s(opening),
         "speed_rms": float(np.sqrt(np.mean(np.diff(opening) ** 2)) * FPS),
     }
     return {name: round(value, 4) for name, value in values.items()}
-
-
-def _correlation(one: FloatArray, other: FloatArray) -> float:
-    return round(float(np.corrcoef(lip_opening(one[:, EXP]), lip_opening(other[:, EXP]))[0, 1]), 4)
 
 
 def main() -> None:
@@ -90,16 +76,18 @@ def main() -> None:
     parser.add_argument("--format")
     parser.add_argument("--begin", type=float, default=0.0)
     parser.add_argument("--end", type=float, default=8.0)
-    parser.add_argument("--encoder", type=Path, default=Path(".cache/encoder"))
-    parser.add_argument("--run", type=Path, help="last.pt of a training run instead of the shipped weights")
+    parser.add_argument("--rules", type=Path, help="run of the audio encoder")
+    parser.add_argument("--encoder", type=Path, help="folder of an audio encoder; default: the shipped one")
+    parser.add_argument("--motion", type=Path, help="checkpoint of a motion model; default: the shipped one")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    generator = MotionGenerator(averaged_model(args.run) if args.run else load_checkpoint(EMBEDDED))
+    system = load_system(args.encoder, args.motion)
     pcm = read_speech(args.speech, args.format)
-    dit = motion_of_recording(generator, pcm, args.encoder, seed=1)
-    rules = baseline_motion(pcm, args.encoder, seed=1).rows
-    draw(pcm, dit, rules, (args.begin, args.end), args.out)
-    print(json.dumps({"dit": figures(dit), "rules": figures(rules), "correlation": _correlation(dit, rules)}))
+    motions = {"DiT": motion_of_speech(system, pcm, seed=1)}
+    if args.rules:
+        motions["rules"] = baseline_motion(pcm, args.rules, seed=1).rows
+    draw(pcm, motions, system.geometry.hop, (args.begin, args.end), args.out)
+    print(json.dumps({name: figures(rows) for name, rows in motions.items()}))
 
 
 if __name__ == "__main__":
