@@ -48,7 +48,7 @@ class Augmentation:
     p_clip: float = 0.1
     p_cut: float = 0.15
     p_fill: float = 0.4
-    p_no_speech: float = 0.09
+    p_no_speech: float = 0.08
     p_breath: float = 0.2
     p_breathy: float = 0.2
 

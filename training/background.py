@@ -34,14 +34,14 @@ def background(n_samples: int, rng: Rng) -> Wave:
 
 
 def music(n_samples: int, rng: Rng) -> Wave:
-    """One to four layers (chords, arpeggio, melody, bass, drums) in one scale and tempo, unit RMS."""
+    """Two to five layers (chords, arpeggio, melody, bass, drums) in one scale and tempo, unit RMS."""
     beat_s = 60.0 / rng.uniform(60.0, 170.0)
     scale = np.array(SCALES[rng.integers(len(SCALES))])
     root_hz = LOWEST_HZ * 2.0 ** (rng.integers(12) / 12.0)
     layers: tuple[Callable[[int, float, NDArray[np.int64], float, Rng], Wave], ...] = (
         _chords, _arpeggio, _melody, _bass,
     )  # fmt: skip
-    chosen = rng.choice(len(layers), int(rng.integers(1, 4)), replace=False)
+    chosen = rng.choice(len(layers), int(rng.integers(2, 5)), replace=False)  # one line alone may sound like a voice
     out = np.zeros(n_samples, np.float32)
     for i in chosen:
         out += _unit(layers[i](n_samples, beat_s, scale, root_hz, rng)) * np.float32(rng.uniform(0.3, 1.0))
@@ -65,14 +65,14 @@ def modulated_noise(n_samples: int, rng: Rng) -> Wave:
 
 
 def hum(n_samples: int, rng: Rng) -> Wave:
-    """Mains or a machine: steady harmonics of 40 to 400 Hz with random strengths; unit RMS."""
-    f0 = float(rng.choice([50.0, 60.0, 100.0, 120.0, rng.uniform(40.0, 400.0)]))
-    n_harmonics = int(rng.integers(1, 25))
+    """Mains or a machine: steady, falling harmonics of 50 to 120 Hz; unit RMS."""
+    f0 = float(rng.choice([50.0, 60.0, 100.0, 120.0]))
+    n_harmonics = int(rng.integers(1, 16))
     t = np.arange(n_samples, dtype=np.float32) / SAMPLE_RATE
     out = np.zeros(n_samples, np.float32)
     for h in range(1, n_harmonics + 1):
         if f0 * h < HIGHEST_HARMONIC_HZ:
-            out += np.float32(rng.exponential() / h ** rng.uniform(0.3, 1.2)) * np.sin(
+            out += np.float32(rng.exponential() / h ** rng.uniform(0.8, 1.8)) * np.sin(
                 np.float32(2 * np.pi * f0 * h) * t + np.float32(rng.uniform(0, 6.28))
             )
     return _unit(out)

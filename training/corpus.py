@@ -5,7 +5,7 @@ A shard is two files, ``NAME.pcm`` (raw little-endian int16 mono 16 kHz, utteran
 shard is made by a process of its own (espeak carries a little timing from one utterance to the next), so equal seeds
 give equal shards with equal versions of the engines. Audio is never committed: it is generated where it is needed.
 
-    python -m training.corpus --jobs 2        # .cache/corpus: 96 training shards and 3 held out
+    python -m training.corpus --jobs 2        # .cache/corpus: 96 training shards, 10 slow ones, 3 held out
 """
 
 import argparse
@@ -51,7 +51,11 @@ TRAIN_SHARE = {
     "espeak": 0.54, "rms": 0.15, "slt": 0.13, "kal16": 0.07, "kal_diphone": 0.05, "cmu_us_slt_arctic_hts": 0.06,
 }  # fmt: skip
 FESTIVAL_VOICES = ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts")
+SLOW_SHARE = {"espeak": 0.50, "rms": 0.22, "slt": 0.18, "kal16": 0.10}
 HELD_SHARE = {"espeak": 0.40, "awb": 0.40, "ked_diphone": 0.20}
+SHARE = {"train": TRAIN_SHARE, "slow": SLOW_SHARE, "held": HELD_SHARE}
+FILE_NAME = {"train": "shard", "slow": "slow", "held": "held"}
+SEED_BASE = {"train": 0, "slow": 30_000, "held": 50_000}
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,10 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Ranges that an utterance's rate and pitch are drawn from: espeak's own units, flite's factors."""
+    """Ranges that an utterance's rate and pitch are drawn from: espeak's own units, flite's factors.
+
+    People hold vowels longer than machines read them, so some shards are slow.
+    """
 
     rate_wpm: tuple[int, int]
     pitch: tuple[int, int]
@@ -92,6 +99,7 @@ class Delivery:
 
 DELIVERY = {
     "train": Delivery((120, 241), (5, 96), (10, 96), (0.75, 1.35), (0.72, 1.4)),
+    "slow": Delivery((80, 121), (5, 96), (10, 96), (1.35, 2.3), (0.72, 1.4)),
     "held": Delivery((130, 231), (15, 86), (20, 91), (0.8, 1.25), (0.85, 1.2)),
 }
 
@@ -133,15 +141,14 @@ def write_shard(folder: Path, name: str, utterances: Sequence[Utterance]) -> Non
         part.rename(folder / f"{name}{suffix}")
 
 
-def make_shard(split: str, seed: int, espeak: Espeak, texts: TextSource, shard_s: float = SHARD_S) -> list[Utterance]:
-    """Generate one shard: every engine speaks its share of ``shard_s`` seconds, then all are shuffled."""
+def make_shard(kind: str, seed: int, espeak: Espeak, texts: TextSource, shard_s: float = SHARD_S) -> list[Utterance]:
+    """Generate one shard of a kind (train, slow, held): every voice speaks its share, then all are shuffled."""
     out: list[Utterance] = []
-    share = TRAIN_SHARE if split == "train" else HELD_SHARE
-    for number, (voice, part) in enumerate(share.items()):
+    for number, (voice, part) in enumerate(SHARE[kind].items()):
         spoken_s, index = 0.0, 0
         while spoken_s < part * shard_s:
             rng = np.random.default_rng([seed, number, index])
-            u = _make_utterance(voice, split, seed, f"{split}-{seed:05d}-{voice}-{index:04d}", rng, espeak, texts)
+            u = _make_utterance(voice, kind, seed, f"{kind}-{seed:05d}-{voice}-{index:04d}", rng, espeak, texts)
             out.append(u)
             spoken_s += len(u.pcm) / SAMPLE_RATE
             index += 1
@@ -181,21 +188,22 @@ def join(spoken: Sequence[Speech], rng: np.random.Generator) -> tuple[NDArray[np
 
 
 def _make_utterance(
-    voice: str, split: str, seed: int, name: str, rng: np.random.Generator, espeak: Espeak, texts: TextSource
+    voice: str, kind: str, seed: int, name: str, rng: np.random.Generator, espeak: Espeak, texts: TextSource
 ) -> Utterance:
     n_sentences = int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.20]))
     said = [draw_text(texts, rng) for _ in range(n_sentences)]
-    engine, spoken_by, speak = _speaker(voice, split, rng, espeak)
+    engine, spoken_by, speak = _speaker(voice, kind, rng, espeak)
     pcm, phones = join(speak(said), rng)
     segments = give_lips_their_closure(segments_of(_merge_silences(phones)))
+    split = "held" if kind == "held" else "train"
     return Utterance(name, engine, spoken_by, split, " ".join(said), seed, pcm, segments)
 
 
-def _speaker(voice: str, split: str, rng: np.random.Generator, espeak: Espeak) -> tuple[str, str, Speaker]:
+def _speaker(voice: str, kind: str, rng: np.random.Generator, espeak: Espeak) -> tuple[str, str, Speaker]:
     """Engine name, voice name and the function that speaks, with this utterance's rate and pitch."""
-    ranges = DELIVERY[split]
+    ranges = DELIVERY[kind]
     if voice == "espeak":
-        name = _espeak_voice(split, rng)
+        name = _espeak_voice(kind, rng)
         drawn = EspeakVoice(
             name, *(int(rng.integers(*span)) for span in (ranges.rate_wpm, ranges.pitch, ranges.pitch_range))
         )
@@ -206,11 +214,11 @@ def _speaker(voice: str, split: str, rng: np.random.Generator, espeak: Espeak) -
     return "flite", voice, lambda said: [flite(text, voice, stretch, shift) for text in said]
 
 
-def _espeak_voice(split: str, rng: np.random.Generator) -> str:
-    pool = HELD_VARIANTS if split == "held" else VARIANTS
-    is_foreign = split == "train" and rng.random() < P_OTHER_LANGUAGE
+def _espeak_voice(kind: str, rng: np.random.Generator) -> str:
+    pool = HELD_VARIANTS if kind == "held" else VARIANTS
+    is_foreign = kind != "held" and rng.random() < P_OTHER_LANGUAGE
     language = str(rng.choice(OTHERS)) if is_foreign else str(rng.choice(ENGLISH))
-    if split == "train" and rng.random() < P_PLAIN_VOICE:
+    if kind != "held" and rng.random() < P_PLAIN_VOICE:
         return language
     return f"{language}+{rng.choice(pool)}"
 
@@ -225,19 +233,21 @@ def _merge_silences(phones: Sequence[Phone]) -> list[Phone]:
     return out
 
 
-def missing_shards(folder: Path, n_train: int, n_held: int, seed: int) -> list[tuple[str, int, Path]]:
-    """Split, seed and index file of every shard that is not complete, held-out ones first."""
-    plan = [("held", i, 50_000) for i in range(n_held)] + [("train", i, 0) for i in range(n_train)]
-    names = {"train": "shard", "held": "held"}
-    shards = [(split, seed * 100_000 + base + i, folder / f"{names[split]}-{i:05d}.jsonl") for split, i, base in plan]
+def missing_shards(folder: Path, counts: dict[str, int], seed: int) -> list[tuple[str, int, Path]]:
+    """Kind, seed and index file of every shard that is not complete; ``counts`` is wanted shards by kind, in order."""
+    shards = [
+        (kind, seed * 100_000 + SEED_BASE[kind] + i, folder / f"{FILE_NAME[kind]}-{i:05d}.jsonl")
+        for kind, count in counts.items()
+        for i in range(count)
+    ]
     return [shard for shard in shards if not shard[2].exists()]
 
 
 def _generate(shard: tuple[str, int, Path], texts: TextSource) -> tuple[str, float]:
     """Make and write one shard in a process that has not spoken before; returns its name and the seconds taken."""
-    split, seed, index_path = shard
+    kind, seed, index_path = shard
     started = time.perf_counter()
-    write_shard(index_path.parent, index_path.stem, make_shard(split, seed, Espeak(), texts))
+    write_shard(index_path.parent, index_path.stem, make_shard(kind, seed, Espeak(), texts))
     return index_path.stem, time.perf_counter() - started
 
 
@@ -246,12 +256,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".cache/corpus"))
     parser.add_argument("--train-shards", type=int, default=96, help="of 5 minutes each")
+    parser.add_argument("--slow-shards", type=int, default=10, help="for training too, in slow speech")
     parser.add_argument("--held-shards", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="shards made at the same time")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    missing = missing_shards(args.out, args.train_shards, args.held_shards, args.seed)
+    counts = {"held": args.held_shards, "train": args.train_shards, "slow": args.slow_shards}
+    missing = missing_shards(args.out, counts, args.seed)
     generate = partial(_generate, texts=load_texts())
     with get_context("fork").Pool(args.jobs, maxtasksperchild=1) as pool:
         for name, seconds in pool.imap_unordered(generate, missing):

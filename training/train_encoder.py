@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 CONFIG = Path(__file__).parent / "data" / "encoder.json"
 LIP_CLASS_WEIGHT = 1.5
+SILENCE_WEIGHT = 0.6  # a vowel held long and taken for music shuts a talking mouth; the reverse costs less
 LABEL_SMOOTHING = 0.05
 OPENNESS_WEIGHT = 1.0
 
@@ -58,9 +59,10 @@ class Recipe:
 
 
 def loss_of(model: EncoderWithHeads, batch: Batch) -> Tensor:
-    """Cross-entropy with more weight on closures, plus Huber loss of openness."""
+    """Cross-entropy with more weight on closures and less on silence, plus Huber loss of openness."""
     weight = torch.ones(len(CLASSES))
     weight[[CLASSES.index("PP"), CLASSES.index("FF")]] = LIP_CLASS_WEIGHT
+    weight[CLASSES.index("SIL")] = SILENCE_WEIGHT
     logits, openness = model(batch.wave)
     entropy = F.cross_entropy(
         logits.flatten(0, 1), batch.classes.flatten(), weight=weight, label_smoothing=LABEL_SMOOTHING

@@ -12,6 +12,7 @@ from training.corpus import (
     HELD_SHARE,
     HELD_VARIANTS,
     OTHERS,
+    SLOW_SHARE,
     TRAIN_SHARE,
     VARIANTS,
     join,
@@ -145,17 +146,17 @@ def test_held_voices_are_never_trained_on() -> None:
     assert not set(HELD_VARIANTS) & set(VARIANTS)
     assert set(HELD_SHARE) & set(TRAIN_SHARE) == {"espeak"}
     assert set(MIX) == set(TRAIN_SHARE)
-    for share in (TRAIN_SHARE, HELD_SHARE, MIX):
+    for share in (TRAIN_SHARE, SLOW_SHARE, HELD_SHARE, MIX):
         assert sum(share.values()) == pytest.approx(1.0)
 
 
 def test_only_missing_shards_are_made_and_held_ones_first(tmp_path: Path) -> None:
     (tmp_path / "held-00001.jsonl").touch()
-    shards = missing_shards(tmp_path, n_train=2, n_held=2, seed=3)
-    assert [(split, path.name) for split, _, path in shards] == [
+    shards = missing_shards(tmp_path, {"held": 2, "train": 2}, seed=3)
+    assert [(kind, path.name) for kind, _, path in shards] == [
         ("held", "held-00000.jsonl"), ("train", "shard-00000.jsonl"), ("train", "shard-00001.jsonl"),
     ]  # fmt: skip
-    assert len({seed for _, seed, _ in missing_shards(tmp_path, 90, 90, 3)}) == 179
+    assert len({seed for _, seed, _ in missing_shards(tmp_path, {"held": 90, "train": 90, "slow": 90}, 3)}) == 269
 
 
 @needs_espeak
