@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from shared.controls import Emotion
 from shared.errors import JobCancelled, JobExpired, TalkingHeadError
 from shared.job_record import JobRecord
 from shared.protocol import JobState, Output
@@ -18,6 +19,11 @@ class Options(BaseModel):
     seed: int
     head_motion: float
     expressiveness: float
+    blinks_per_minute: float | None = Field(description="null: the motion model's own rate")
+    gaze_x: float
+    gaze_y: float
+    emotion: Emotion
+    emotion_strength: float
     output: Output
 
 

@@ -4,9 +4,7 @@ The body is spooled to disk as it arrives and refused as soon as it is larger th
 are read here; decoding them is the work of `ingest`.
 """
 
-import math
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -16,20 +14,17 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from gateway.options import FIELDS, parse_options
 from shared.errors import ArtifactUnavailable, InputError, LimitExceeded, UnsupportedMedia
 from shared.media.audio import probe_sound
 from shared.media.portrait import probe_portrait
-from shared.protocol import JobOptions, Output
+from shared.protocol import JobOptions
 
 FILES = ("portrait", "audio")
-FIELDS = ("seed", "head_motion", "expressiveness", "output")
 MAX_FIELD_BYTES = 1024
 # Boundaries, part headers and fields come on top of the files.
 FRAMING_BYTES = 64 * 1024
 SPOOL_RETRY_S = 10.0
-MAX_SEED = 2**63 - 1
-MAX_FACTOR = 1.5
-OUTPUTS: tuple[Output, ...] = ("square", "full")
 
 
 @dataclass(frozen=True)
@@ -66,23 +61,6 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[Submission
         yield Submission(options, files["portrait"], portrait.extension, files["audio"], sound.extension)
     finally:
         await form.close()
-
-
-def parse_options(fields: Mapping[str, str]) -> JobOptions:
-    """Check the options of a submission; a missing seed is drawn.
-
-    Raises:
-        InputError: unknown, not a number, or out of range.
-    """
-    unknown = sorted(set(fields) - set(FIELDS))
-    if unknown:
-        raise InputError(f"unknown option {', '.join(map(repr, unknown))}; known are {', '.join(FIELDS)}.")
-    return JobOptions(
-        seed=_seed(fields["seed"]) if "seed" in fields else secrets.randbelow(MAX_SEED + 1),
-        head_motion=_factor("head_motion", fields.get("head_motion", "1")),
-        expressiveness=_factor("expressiveness", fields.get("expressiveness", "1")),
-        output=_output(fields.get("output", "square")),
-    )
 
 
 async def _form(request: Request, max_bytes: int) -> FormData:
@@ -143,30 +121,6 @@ def _sorted_parts(form: FormData) -> tuple[dict[str, IO[bytes]], dict[str, str]]
     if misplaced:
         raise InputError(f"unknown file {', '.join(map(repr, misplaced))}; expected portrait and audio.")
     return files, fields
-
-
-def _output(text: str) -> Output:
-    for known in OUTPUTS:
-        if text == known:
-            return known
-    raise InputError(f"output is {text[:40]!r}; expected one of {', '.join(OUTPUTS)}.")
-
-
-def _seed(text: str) -> int:
-    stripped = text.strip()
-    if not (stripped.isascii() and stripped.isdigit() and len(stripped) <= 19 and int(stripped) <= MAX_SEED):
-        raise InputError(f"seed is {text[:40]!r}; expected a whole number from 0 to 2^63 - 1.")
-    return int(stripped)
-
-
-def _factor(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= MAX_FACTOR:
-        raise InputError(f"{name} is {text[:40]!r}; expected a number from 0 to {MAX_FACTOR}.")
-    return value
 
 
 def _too_large(n_bytes: int, max_bytes: int) -> LimitExceeded:

@@ -53,7 +53,7 @@ class GatewayClient:
         Args:
             portrait: image file.
             audio: sound file.
-            options: form fields (seed, head_motion, expressiveness, output).
+            options: form fields by name, see `gateway/options.py`.
 
         Returns:
             The job resource.

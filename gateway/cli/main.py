@@ -17,6 +17,7 @@ from gateway.cli.stack import StackOptions
 from gateway.cli.up import up
 from gateway.cli.weights import add_commands as add_weights_commands
 from gateway.demo.settings import DemoSettings
+from gateway.options import EMOTIONS, FIELDS
 from gateway.settings import GatewaySettings
 from shared.errors import TalkingHeadError
 
@@ -71,6 +72,11 @@ def _add_animate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="same seed, same video (default: drawn)")
     parser.add_argument("--head-motion", type=float, help="0 still .. 1.5 lively (default 1)")
     parser.add_argument("--expressiveness", type=float, help="0 flat .. 1.5 strong (default 1)")
+    parser.add_argument("--emotion", choices=EMOTIONS, help="stays on the face while it speaks (default neutral)")
+    parser.add_argument("--emotion-strength", type=float, help="0 none .. 1 full (default 1)")
+    parser.add_argument("--gaze-x", type=float, help="eyes -1 to the viewer's left .. 1 right (default 0)")
+    parser.add_argument("--gaze-y", type=float, help="eyes -1 down .. 1 up (default 0)")
+    parser.add_argument("--blinks-per-minute", type=float, help="0 .. 40 (default: as the motion model does, about 19)")
     parser.add_argument("--output", choices=("square", "full"), help="square crop or the full photo (default square)")
     parser.add_argument("--json", action="store_true", help="print nothing but the line of measures")
     parser.set_defaults(run=_run_animate)
@@ -93,8 +99,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_animate(parsed: argparse.Namespace) -> None:
-    named = ("seed", "head_motion", "expressiveness", "output")
-    fields = {name: str(getattr(parsed, name)) for name in named if getattr(parsed, name) is not None}
+    fields = {name: str(getattr(parsed, name)) for name in FIELDS if getattr(parsed, name) is not None}
     animate(AnimateOptions(parsed.portrait, parsed.audio, parsed.out, parsed.url, fields, parsed.json))
 
 

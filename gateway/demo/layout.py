@@ -7,6 +7,7 @@ import gradio as gr
 import httpx
 
 from gateway.demo.submission import Answer, submit
+from shared.controls import DEFAULTS, RANGES, Emotion
 
 TITLE = "Talking Head"
 STYLE = "player.css"
@@ -38,7 +39,8 @@ BROKEN = "() => { document.querySelector('talking-head-player').answered(null); 
 PORTRAIT = "portrait.jpg"
 EXAMPLES = {"speech.flac": "An astronaut, 9 seconds", "speech_short.flac": "The same, 2 seconds"}
 OUTPUTS = [("Face (512 x 512)", "square"), ("Whole photo", "full")]
-MAX_FACTOR = 1.5
+EMOTIONS = [(emotion.value.capitalize(), emotion.value) for emotion in Emotion]
+STEP = 0.05
 SWEEP_S = 600
 MAX_WAITING = 256
 
@@ -53,9 +55,8 @@ def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) 
     """
 
     async def generate(*values: Any) -> Answer:
-        portrait, speech, seed, head_motion, expressiveness, output = values
-        options = {"seed": seed, "head_motion": head_motion, "expressiveness": expressiveness, "output": output}
-        texts = {name: "" if value is None else str(value) for name, value in options.items()}
+        portrait, speech, *chosen = values
+        texts = {name: "" if value is None else str(value) for name, value in zip(options, chosen, strict=True)}
         return await submit(client, {"portrait": _path(portrait), "audio": _path(speech)}, texts)
 
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(SWEEP_S, keep_uploads_s))
@@ -64,7 +65,7 @@ def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) 
         with gr.Row(elem_id="th-columns"):
             with gr.Column(scale=4, min_width=320, elem_id="th-form"):
                 portrait, speech = _inputs()
-                options = _options()
+                options = option_elements()
                 button = gr.Button("Generate", variant="primary", size="lg", elem_id="th-generate")
                 gr.Examples(
                     [[str(samples / PORTRAIT), str(samples / name)] for name in EXAMPLES],
@@ -78,7 +79,7 @@ def build_layout(client: httpx.AsyncClient, samples: Path, keep_uploads_s: int) 
                 gr.HTML(CONSENT, js_on_load=None)
         answer = gr.JSON(visible=False)
         sent = button.click(
-            generate, [portrait, speech, *options], answer, js=BEFORE, show_progress="hidden",
+            generate, [portrait, speech, *options.values()], answer, js=BEFORE, show_progress="hidden",
             concurrency_limit=None, preprocess=False, api_visibility="private",
         )  # fmt: skip
         sent.success(None, [answer, portrait, speech], None, js=AFTER)
@@ -96,15 +97,43 @@ def _inputs() -> tuple[gr.Image, gr.Audio]:
     return portrait, speech
 
 
-def _options() -> list[gr.components.Component]:
+def option_elements() -> dict[str, gr.components.Component]:
+    """Elements by the name of the form field that they fill."""
     with gr.Accordion("Options", open=False, elem_id="th-options"):
         with gr.Row():
-            head_motion = gr.Slider(0, MAX_FACTOR, 1, step=0.05, label="Head motion", info="0 still, 1.5 lively")
-            expressiveness = gr.Slider(0, MAX_FACTOR, 1, step=0.05, label="Expressiveness", info="0 flat, 1.5 strong")
+            head_motion = _slider("head_motion", "Head motion", "0 still, 1.5 lively")
+            expressiveness = _slider("expressiveness", "Expressiveness", "0 flat, 1.5 strong")
+        with gr.Row():
+            emotion = gr.Dropdown(EMOTIONS, value=DEFAULTS.emotion.value, label="Emotion", info="while speaking")
+            emotion_strength = _slider("emotion_strength", "Strength of the emotion", "0 none, 1 full")
+        with gr.Row():
+            gaze_x = _slider("gaze_x", "Look aside", "-1 to your left, 1 to your right")
+            gaze_y = _slider("gaze_y", "Look up or down", "-1 down, 1 up")
         with gr.Row():
             output = gr.Radio(OUTPUTS, value="square", label="Picture")
+        with gr.Row():
+            low, high = RANGES["blinks_per_minute"]
+            blinks_per_minute = gr.Number(
+                label="Blinks per minute", minimum=low, maximum=high, value=None, placeholder="as people do",
+                info=f"0 never, {high:g} at most",
+            )  # fmt: skip
             seed = gr.Textbox(label="Seed", placeholder="drawn for you", info="the same seed, the same video")
-    return [seed, head_motion, expressiveness, output]
+    return {
+        "seed": seed,
+        "head_motion": head_motion,
+        "expressiveness": expressiveness,
+        "emotion": emotion,
+        "emotion_strength": emotion_strength,
+        "gaze_x": gaze_x,
+        "gaze_y": gaze_y,
+        "blinks_per_minute": blinks_per_minute,
+        "output": output,
+    }
+
+
+def _slider(name: str, label: str, info: str) -> gr.Slider:
+    low, high = RANGES[name]
+    return gr.Slider(low, high, getattr(DEFAULTS, name), step=STEP, label=label, info=info)
 
 
 def _path(upload: dict[str, Any] | None) -> str | None:

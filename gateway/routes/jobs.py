@@ -10,10 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from gateway.control import INGEST
 from gateway.dependencies import JobId, Services, ServicesDep
+from gateway.options import option_schema, require_usable
 from gateway.ranges import artifact_response
 from gateway.records import RESULT, creation_fields, new_job_id
 from gateway.schemas import Job, JobList, Problem, job_view
-from gateway.uploads import MAX_FACTOR, MAX_SEED, OUTPUTS, Submission, received
+from gateway.uploads import Submission, received
 from shared.artifacts import store_stream
 from shared.errors import JobCancelled, JobExpired, JobNotFound, QueueFull, ResultNotReady, StateError
 from shared.job_record import JobRecord
@@ -21,7 +22,6 @@ from shared.protocol import JobState, Manifest, artifact_path
 
 POLL_AFTER_S = 1
 BUSY_RETRY_S = 10.0
-FACTOR = {"type": "number", "minimum": 0, "maximum": MAX_FACTOR, "default": 1.0}
 FORM: dict[str, Any] = {
     "type": "object",
     "required": ["portrait", "audio"],
@@ -29,10 +29,7 @@ FORM: dict[str, Any] = {
     "properties": {
         "portrait": {"type": "string", "format": "binary", "description": "jpg, png or webp with one face"},
         "audio": {"type": "string", "format": "binary", "description": "speech: wav, mp3, m4a, ogg, webm, flac"},
-        "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "description": "drawn when missing"},
-        "head_motion": FACTOR,
-        "expressiveness": FACTOR,
-        "output": {"type": "string", "enum": list(OUTPUTS), "default": OUTPUTS[0]},
+        **option_schema(),
     },
 }
 BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
@@ -49,6 +46,7 @@ async def create(request: Request, response: Response, found: ServicesDep) -> di
     """Take a portrait and speech; answers at once, the work follows. Options: see the form fields."""
     await check_capacity(found)
     async with received(request, found.settings.gateway_max_upload_bytes) as submission:
+        require_usable(submission.options, found.bundle)
         job_id = new_job_id(random.choice(found.settings.shard_tags), time.time())
         manifest = await asyncio.to_thread(_store_uploads, found, job_id, submission)
     await asyncio.to_thread(_create, found, manifest)

@@ -9,7 +9,7 @@ from gateway.demo.submission import submit
 from tests.gateway.test_jobs import Upload
 
 LARGE_SEED = str(2**63 - 1)
-DEFAULTS = {"seed": "", "head_motion": "1", "expressiveness": "1", "output": "square"}
+DEFAULTS = {"seed": "", "blinks_per_minute": "", "head_motion": "1", "expressiveness": "1", "output": "square"}
 
 
 @pytest.fixture
@@ -26,10 +26,19 @@ def files(upload: Upload, tmp_path: Path) -> dict[str, str | None]:
 async def test_options_reach_the_job_and_large_seeds_stay_exact(
     client: httpx.AsyncClient, files: dict[str, str | None]
 ) -> None:
-    options = {"seed": LARGE_SEED, "head_motion": "0.5", "expressiveness": "0", "output": "full"}
+    options = {
+        **DEFAULTS,
+        "seed": LARGE_SEED,
+        "head_motion": "0.5",
+        "emotion": "sad",
+        "gaze_x": "-0.3",
+        "output": "full",
+    }
     job = (await submit(client, files, options))["job"]
     assert job["state"] == "queued"
-    assert job["options"] == {"seed": LARGE_SEED, "head_motion": 0.5, "expressiveness": 0.0, "output": "full"}
+    expected = {"seed": LARGE_SEED, "head_motion": 0.5, "emotion": "sad", "gaze_x": -0.3, "output": "full"}
+    assert {name: job["options"][name] for name in expected} == expected
+    assert job["options"]["blinks_per_minute"] is None
 
 
 @pytest.mark.redis

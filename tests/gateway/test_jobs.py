@@ -3,16 +3,20 @@
 import io
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import httpx
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
 from gateway.dependencies import Services
 from gateway.ingest import ControlContext, assemble_job, ingest_job
 from gateway.records import created_at, is_job_id, new_job_id
+from shared.bundles import load_bundle
+from shared.controls import Emotion
 from shared.protocol import JobState
 from tests.gateway.hands import Hands
 
@@ -38,13 +42,35 @@ async def test_a_job_is_accepted(client: httpx.AsyncClient, upload: Upload, serv
     job = answer.json()
     assert answer.headers["location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
     assert job["state"] == "queued"
-    assert job["options"] == {"seed": 7, "head_motion": 0.5, "expressiveness": 1.0, "output": "full"}
+    assert job["options"] == {
+        "seed": 7,
+        "head_motion": 0.5,
+        "expressiveness": 1.0,
+        "blinks_per_minute": None,
+        "gaze_x": 0.0,
+        "gaze_y": 0.0,
+        "emotion": "neutral",
+        "emotion_strength": 1.0,
+        "output": "full",
+    }
     assert job["progress"]["frames_total"] is None
     assert job["bundle"] == "embedded"
     assert services.artifacts.names(f"jobs/{job['id']}") == ["audio.wav", "manifest.json", "portrait.jpg"]
     assert services.artifacts.read_bytes(f"jobs/{job['id']}/portrait.jpg") == upload["portrait"][1]
     assert services.records.unfinished() == [job["id"]]
     assert (await client.get(answer.headers["location"])).json() == job
+
+
+async def test_the_bundle_decides_which_options_can_be_used(
+    client: httpx.AsyncClient, upload: Upload, app: FastAPI, services: Services
+) -> None:
+    app.state.services = replace(services, bundle=load_bundle("joyvasa"))
+    refused = await client.post("/v1/jobs", files=upload, data={"blinks_per_minute": "10"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert "joyvasa" in refused.json()["detail"]
+    assert (await client.get("/v1/jobs")).json()["jobs"] == []
+    job_id = await submitted(client, upload, emotion="happy", gaze_y=1)
+    assert services.jobs.get(job_id).options.emotion is Emotion.HAPPY
 
 
 async def test_a_missing_seed_is_drawn_and_returned(client: httpx.AsyncClient, upload: Upload) -> None:
@@ -149,6 +175,15 @@ BAD_OPTIONS = [
     ("head_motion", "nan"),
     ("expressiveness", "inf"),
     ("expressiveness", "much"),
+    ("blinks_per_minute", "40.5"),
+    ("blinks_per_minute", "-1"),
+    ("blinks_per_minute", ""),
+    ("gaze_x", "1.01"),
+    ("gaze_y", "-2"),
+    ("gaze_y", "up"),
+    ("emotion", "bored"),
+    ("emotion", "Happy"),
+    ("emotion_strength", "1.5"),
     ("output", "round"),
     ("colour", "red"),
 ]
