@@ -34,17 +34,15 @@ def background(n_samples: int, rng: Rng) -> Wave:
 
 
 def music(n_samples: int, rng: Rng) -> Wave:
-    """Two to five layers (chords, arpeggio, melody, bass, drums) in one scale and tempo, unit RMS."""
+    """Chords or an arpeggio, and perhaps a melody, a bass and drums, in one scale and tempo, unit RMS."""
     beat_s = 60.0 / rng.uniform(60.0, 170.0)
     scale = np.array(SCALES[rng.integers(len(SCALES))])
     root_hz = LOWEST_HZ * 2.0 ** (rng.integers(12) / 12.0)
-    layers: tuple[Callable[[int, float, NDArray[np.int64], float, Rng], Wave], ...] = (
-        _chords, _arpeggio, _melody, _bass,
-    )  # fmt: skip
-    chosen = rng.choice(len(layers), int(rng.integers(2, 5)), replace=False)  # one line alone may sound like a voice
-    out = np.zeros(n_samples, np.float32)
-    for i in chosen:
-        out += _unit(layers[i](n_samples, beat_s, scale, root_hz, rng)) * np.float32(rng.uniform(0.3, 1.0))
+    # A line alone may sound like a held vowel: chords or an arpeggio carry the piece, melody and bass are softer.
+    out = _unit((_chords if rng.random() < 0.6 else _arpeggio)(n_samples, beat_s, scale, root_hz, rng))
+    for layer, loudest in ((_arpeggio, 1.0), (_melody, 0.6), (_bass, 0.8)):
+        if rng.random() < 0.45:
+            out += _unit(layer(n_samples, beat_s, scale, root_hz, rng)) * np.float32(rng.uniform(0.2, loudest))
     if rng.random() < 0.45:
         out += drums(n_samples, rng, beat_s) * np.float32(rng.uniform(0.2, 1.0))
     return _unit(out)

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 CONFIG = Path(__file__).parent / "data" / "encoder.json"
 LIP_CLASS_WEIGHT = 1.5
-SILENCE_WEIGHT = 0.6  # a vowel held long and taken for music shuts a talking mouth; the reverse costs less
+SILENCE_WEIGHT = 0.5  # a vowel held long and taken for music shuts a talking mouth; the reverse costs less
 LABEL_SMOOTHING = 0.05
 OPENNESS_WEIGHT = 1.0
 
