@@ -180,9 +180,11 @@ def sound_of_video(path: Path, max_duration_s: float) -> NDArray[np.int16]:
         (n,) int16 mono 16 kHz.
 
     Raises:
-        UnsupportedMedia: no sound, or it cannot be decoded.
+        UnsupportedMedia: not there, no sound, or it cannot be decoded.
         AudioTooLong: it lasts longer.
     """
+    if not path.is_file():
+        raise UnsupportedMedia(f"{path} is not there; expected a video with sound.")
     pcm = decode_speech(path, max_duration_s)
     with av.open(str(path)) as file:
         picture_s = _first_time_s(file, _pictures(file, path))
