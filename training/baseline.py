@@ -1,10 +1,9 @@
 """Speech -> classes -> rules -> motion: the chain without a generative model, which the DiT must beat.
 
-The encoder's own classifier (a head that only training has) labels every 20 ms, the best path makes segments of them,
-and the rules of ``motion_targets.py`` move the lips. Works on any recording; looks at the whole file at once.
+The encoder's own classifier (a head that serving does not need) labels every 20 ms, the best path makes segments of
+them, and the rules of ``motion_targets.py`` move the lips. Works on any recording; looks at the whole file at once.
 """
 
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.audio_encoder.frontend import receptive_field
 from services.audio_encoder.loudness import loudness
+from shared.media.audio import measure_level
 from shared.timeline import FEATURE_STRIDE_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME
-from training.crops import speech_gain
+from training.encoder_heads import EncoderWithHeads
+from training.encoder_scores import EDGE_SAMPLES
 from training.head_motion import Motion, add_head_and_eyes
 from training.labels import CLASSES, Segment
 from training.motion_targets import lip_sliders
-from training.train_encoder import CONFIG, load_run
 from training.visemes import CLASS_TARGETS
 
 FloatArray = NDArray[np.float32]
@@ -33,31 +32,29 @@ SILENCE = CLASSES.index("SIL")
 STEP_S = FEATURE_STRIDE_SAMPLES / SAMPLE_RATE
 
 
-def baseline_motion(pcm: NDArray[np.int16], run: Path, seed: int) -> Motion:
+def baseline_motion(pcm: NDArray[np.int16], model: EncoderWithHeads, seed: int) -> Motion:
     """Motion of a whole recording by the rules.
 
     Args:
         pcm: (N,) int16 mono 16 kHz.
-        run: folder of the encoder's training run, with its heads.
+        model: the encoder and its classifier.
         seed: of head and eyes.
     """
     n_frames = -(-len(pcm) // SAMPLES_PER_FRAME)
     wave = np.zeros(n_frames * SAMPLES_PER_FRAME, np.float32)
     wave[: len(pcm)] = pcm.astype(np.float32) / 32768.0
-    gain = speech_gain(pcm)
+    gain = measure_level(np.asarray(pcm)).gain
     level = loudness(wave, gain)
-    posteriors = force_silence(class_posteriors(wave * np.float32(gain), run), np.repeat(level, 2))
+    posteriors = force_silence(class_posteriors(wave * np.float32(gain), model), np.repeat(level, 2))
     segments, confidence = best_segments(posteriors)
     lips = lip_sliders(segments, level, confidence)
     return add_head_and_eyes(lips, level, np.random.default_rng(seed))
 
 
 @torch.inference_mode()
-def class_posteriors(wave: FloatArray, run: Path) -> FloatArray:
-    """Class probabilities every 20 ms: (2 * frames, 16)."""
-    config = json.loads(CONFIG.read_text(encoding="utf-8"))
-    widen = (receptive_field(config["conv_kernel"], config["conv_stride"]) - FEATURE_STRIDE_SAMPLES) // 2
-    logits, _ = load_run(run)(torch.from_numpy(np.pad(wave, widen))[None])
+def class_posteriors(wave: FloatArray, model: EncoderWithHeads) -> FloatArray:
+    """Class probabilities every 20 ms of a sound at the job's gain: (N,) to (2 * frames, 16)."""
+    logits, _ = model(torch.from_numpy(np.pad(wave, EDGE_SAMPLES))[None])
     posteriors: FloatArray = torch.softmax(logits[0], dim=-1).numpy()
     return posteriors
 

@@ -1,8 +1,8 @@
 """Draw what the model does with a recording: lip opening over the spectrogram, eyes, pose, window joints.
 
-    python -m training.look speech.flac --out look.png [--begin 0 --end 8] [--format g722] [--rules .cache/encoder]
+    python -m training.look speech.flac --out look.png [--begin 0 --end 8] [--format g722] [--rules]
 
-With ``--rules`` the opening by the rules alone is drawn as well (a run of the audio encoder, for its classifier).
+With ``--rules`` the opening by the rules on recognised phones is drawn as well.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shared.motion import EXP, PYR, SLIDER_INDEX, lip_opening, sliders_from_exp
 from shared.timeline import FPS, SAMPLE_RATE
 from training.baseline import baseline_motion, read_speech
+from training.encoder_heads import load_with_heads
 from training.evaluate.served import load_system, motion_of_speech
 from training.evaluate.statistics import closed_share, openings_per_s
 
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--format")
     parser.add_argument("--begin", type=float, default=0.0)
     parser.add_argument("--end", type=float, default=8.0)
-    parser.add_argument("--rules", type=Path, help="run of the audio encoder")
+    parser.add_argument("--rules", action="store_true", help="draw the rules as well")
     parser.add_argument("--encoder", type=Path, help="folder of an audio encoder; default: the shipped one")
     parser.add_argument("--motion", type=Path, help="checkpoint of a motion model; default: the shipped one")
     args = parser.parse_args()
@@ -85,7 +86,7 @@ def main() -> None:
     pcm = read_speech(args.speech, args.format)
     motions = {"DiT": motion_of_speech(system, pcm, seed=1)}
     if args.rules:
-        motions["rules"] = baseline_motion(pcm, args.rules, seed=1).rows
+        motions["rules"] = baseline_motion(pcm, load_with_heads(args.encoder), seed=1).rows
     draw(pcm, motions, system.geometry.hop, (args.begin, args.end), args.out)
     print(json.dumps({name: figures(rows) for name, rows in motions.items()}))
 

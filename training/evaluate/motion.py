@@ -25,7 +25,14 @@ from training.evaluate.held_out import against_labels, held_out, target_rows
 from training.evaluate.labelled import lip_figures
 from training.evaluate.lips import read_clip
 from training.evaluate.report import Cell, print_table, print_values, rounded
-from training.evaluate.served import System, features_of_speech, load_system, motion_of_features, motion_of_speech
+from training.evaluate.served import (
+    System,
+    features_of_speech,
+    load_system,
+    motion_of_features,
+    motion_of_speech,
+    seams_of,
+)
 from training.evaluate.signals import music, pink_noise, room_noise, silence, white_noise
 
 FloatArray = NDArray[np.float32]
@@ -78,18 +85,14 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 def speech_figures(system: System, material: Material, seed: int) -> dict[str, object]:
     """Seams, spectra, blinks and, where labels are known, closures: motion of every recording once."""
     motions = [motion_of_speech(system, pcm, seed + i) for i, pcm in enumerate(material.recordings)]
-    seams = [list(range(system.geometry.hop, len(rows), system.geometry.hop)) for rows in motions]
-    ratios = {part: st.step_ratio([curve(rows, part) for rows in motions], seams) for part in PARTS}
-    seam_rows = {part: _ratio_row(ratio) for part, ratio in ratios.items()}
-    print_table(f"Mean step at {sum(map(len, seams))} window joints over elsewhere, 95 % interval", seam_rows)
+    targets = [target_rows(u) for u in material.utterances]
+    seam_rows = seam_table(system, motions, targets)
     blinks = st.blinks_per_minute(st.lids(np.concatenate(motions)[:, EXP]))
     figures: dict[str, object] = {
         "minutes": round(sum(map(len, motions)) / FPS / 60, 2),
-        "n_joints": sum(map(len, seams)),
         "seams": seam_rows,
         "blinks_per_minute": round(blinks, 2),
     }
-    targets = [target_rows(u) for u in material.utterances]
     spectra: dict[str, dict[str, Cell]] = {}
     for part in PARTS:
         found = [curve(rows, part) for rows in motions]
@@ -105,6 +108,23 @@ def speech_figures(system: System, material: Material, seed: int) -> dict[str, o
         figures["lips"] = lips
         print_values("Lips on known phones", lips)
     return figures
+
+
+def seam_table(
+    system: System, motions: Sequence[FloatArray], targets: Sequence[FloatArray] = ()
+) -> dict[str, dict[str, Cell]]:
+    """Steps at window joints over those elsewhere; of the rules' motion at the same frames too, which has no joints."""
+    seams = [seams_of(system, len(rows)) for rows in motions]
+    rows: dict[str, dict[str, Cell]] = {}
+    for part in PARTS:
+        rows[part] = _ratio_row(st.step_ratio([curve(motion, part) for motion in motions], seams))
+        if targets:
+            same = st.step_ratio([curve(motion, part) for motion in targets], seams)
+            rows[f"{part} of the rules, same frames"] = _ratio_row(same)
+    for row in rows.values():
+        row["n_joints"] = sum(map(len, seams))
+    print_table("Mean step at window joints over elsewhere, 95 % interval", rows)
+    return rows
 
 
 def curve(rows: FloatArray, part: str) -> FloatArray:
@@ -189,11 +209,12 @@ def without_speech(system: System, files: Sequence[Path], seed: int) -> dict[str
     return rows
 
 
-def drift(system: System, recordings: Sequence[Pcm], minutes: float, seed: int) -> dict[str, dict[str, object]]:
-    """A long video of looped speech: slope of pose, lips and their size through the means of minutes; blinks."""
+def drift(system: System, recordings: Sequence[Pcm], minutes: float, seed: int) -> dict[str, object]:
+    """A long video of looped speech: slopes of pose, lips and lids through the means of minutes; joints, blinks."""
     motion = motion_of_speech(system, loop(recordings, minutes), seed)
     opening = curve(motion, "lips")[:, 0]
     pose = motion[:, PYR]
+    seams = seam_table(system, [motion])
     curves = {
         "pitch_deg": pose[:, 0],
         "yaw_deg": pose[:, 1],
@@ -210,13 +231,19 @@ def drift(system: System, recordings: Sequence[Pcm], minutes: float, seed: int) 
         blocks = {f"min {5 * i}-{5 * i + 5}": round(mean, 4) for i, mean in enumerate(line.means)}
         rows[name] = {**blocks, "per_10_min": round(line.per_10_min, 4), "std": round(float(curves[name].std()), 4)}
     print_table(f"Means over {minutes:g} minutes, slope per 10 minutes, spread of frames", rows)
-    return {
+    figures: dict[str, object] = {
         name: {
             "five_minute_means": [round(mean, 4) for mean in line.means],
             **rounded({"per_10_min": line.per_10_min, "low": line.low, "high": line.high}),
             "std": round(float(curves[name].std()), 4),
         }
         for name, line in trends.items()
+    }
+    return {
+        **figures,
+        "seams": seams,
+        "blinks_per_minute": round(st.blinks_per_minute(curves["lids"]), 2),
+        "std_of_first_and_last_third": _thirds(pose, opening),
     }
 
 
@@ -243,6 +270,16 @@ def _material(args: argparse.Namespace) -> Material:
 
 def _ratio_row(ratio: st.Ratio) -> dict[str, Cell]:
     return rounded({"ratio": ratio.value, "low": ratio.low, "high": ratio.high})
+
+
+def _thirds(pose: FloatArray, opening: FloatArray) -> dict[str, list[float]]:
+    """Spread in the first and the last third: a process that dies down or runs away shows here."""
+    third = len(pose) // 3
+    named = {"pitch_deg": pose[:, 0], "yaw_deg": pose[:, 1], "roll_deg": pose[:, 2], "lip_opening": opening}
+    return {
+        name: [round(float(part.std()), 4) for part in (values[:third], values[-third:])]
+        for name, values in named.items()
+    }
 
 
 def _rms(values: FloatArray) -> float:
