@@ -27,6 +27,7 @@ from shared.log import configure_logging
 from shared.metrics import announce
 from shared.redis_access import require_access
 from shared.redis_client import connect_shards, connect_shards_async
+from shared.refusal import refusals
 from shared.scripts import Limits
 from shared.settings import unknown_variables
 
@@ -43,7 +44,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     Args:
         settings: read from the environment when not given.
     """
-    effective = settings or GatewaySettings()
+    with refusals("gateway.refused"):
+        effective = settings or GatewaySettings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -16,10 +16,9 @@ from celery import Task
 from gateway.control import SENT_AT, TASKS
 from gateway.settings import ControlSettings
 from shared import metrics
-from shared.errors import ConfigurationError
 from shared.exposition import serve_metrics
+from shared.refusal import refusals
 
-REFUSED = 2
 log = structlog.get_logger(__name__)
 
 
@@ -63,11 +62,8 @@ def serve_control_metrics(settings: ControlSettings) -> None:
     metrics.announce(TASKS)
     for task in TASKS:
         metrics.control_tasks_sent_total.labels(task)
-    try:
+    # Celery logs any other exception of a signal's receiver than the end of the process, and goes on.
+    with refusals("control.refused"):
         serve_metrics(settings.metrics_host, settings.metrics_port)
-    except ConfigurationError as error:
-        log.error("worker.refused", error=error.message)
-        # Celery logs any other exception of a signal's receiver and goes on.
-        raise SystemExit(REFUSED) from error
     if settings.metrics_port and not os.environ.get(metrics.GROUP_VARIABLE):
         log.info("metrics.of_this_process_only", set_for_children=metrics.GROUP_VARIABLE)

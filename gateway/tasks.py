@@ -23,13 +23,13 @@ from gateway.settings import ControlSettings
 from gateway.upkeep import expire_jobs, reconcile_marks, reconcile_shard
 from shared.artifact_access import require_writable
 from shared.artifacts import open_store
-from shared.errors import ConfigurationError, DependencyError, JobNotFound, StateError, TalkingHeadError
+from shared.errors import DependencyError, JobNotFound, StateError, TalkingHeadError
 from shared.jobs import JobStore
 from shared.log import configure_logging
 from shared.protocol import WORKERS, JobState, heartbeat_key
 from shared.redis_access import require_access
 from shared.redis_client import connect
-from shared.worker import REFUSED
+from shared.refusal import refusals
 
 KIND = "control"
 MAX_RETRIES = 2
@@ -187,22 +187,16 @@ def _announce(**_: object) -> None:
 def _require_access(**_: object) -> None:
     """End before Celery tries for ever: it takes a refused password for a broker that is away."""
     settings = _settings()
-    try:
+    with refusals("control.refused"):
         for url in dict.fromkeys((settings.broker_url, settings.redis_url)):
             require_access(url)
-    except ConfigurationError as error:
-        log.error("control.refused", error=error.message)
-        raise SystemExit(REFUSED) from error
 
 
 def _require_store(**_: object) -> None:
     """End before jobs come whose files could never be written."""
     settings = _settings()
-    try:
+    with refusals("control.refused"):
         require_writable(open_store(settings.artifacts_url), settings.artifacts_url)
-    except ConfigurationError as error:
-        log.error("control.refused", error=error.message)
-        raise SystemExit(REFUSED) from error
 
 
 def _announce_clock(**_: object) -> None:
@@ -241,4 +235,5 @@ worker_shutting_down.connect(_withdraw)
 beat_init.connect(_require_access)
 beat_init.connect(_announce_clock)
 # Celery finds the application under this name; it connects to nothing until it is run.
-app = make_app(_settings())
+with refusals("control.refused"):
+    app = make_app(_settings())

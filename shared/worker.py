@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared import metrics
@@ -26,13 +25,14 @@ from shared.protocol import heartbeat_key, stream_key
 from shared.reader import BLOCK_S, Reader
 from shared.redis_access import await_access
 from shared.redis_client import connect
-from shared.settings import Settings, explain
+from shared.refusal import REFUSED, refusals
+from shared.settings import Settings
 from shared.streams import Consumer
 from shared.task import Task
 
-__all__ = ["Handler", "Task", "refusing", "serve"]
+__all__ = ["REFUSED", "Handler", "Task", "refusing", "serve"]
 
-DRAINED, BROKEN, REFUSED = 0, 1, 2
+DRAINED, BROKEN = 0, 1
 LONGEST_RENEWAL_S = 4.0
 log = structlog.get_logger(__name__)
 
@@ -72,16 +72,14 @@ def refusing(main: Callable[[], int]) -> int:
     """Run the main function of a process; a wrong setting ends it with what to do instead of a traceback.
 
     Returns:
-        Its exit status, 2 when it refused to start.
+        Its exit status.
+
+    Raises:
+        SystemExit: with status 2, it refused to start.
     """
     configure_logging()
-    try:
+    with refusals("worker.refused"):
         return main()
-    except ValidationError as error:
-        log.error("worker.refused", error=explain(error))
-    except (WeightsMismatch, ConfigurationError) as error:
-        log.error("worker.refused", error=error.message)
-    return REFUSED
 
 
 class Worker:

@@ -84,16 +84,24 @@ def test_celery_ends_instead_of_trying_for_ever(guarded: str, tmp_path: Path, wo
     assert f"Redis at {guarded} refuses us" in process.stdout
 
 
+SECRET = ("TH_REDIS_PASSWORD_FILE", "/nowhere/password", "TH_REDIS_PASSWORD_FILE=/nowhere/password cannot be read")
+NUMBER = ("TH_THREADS", "none", "TH_THREADS: ")
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("command", "setting"),
     [
-        ("TH_THREADS", "none", "TH_THREADS: "),
-        ("TH_REDIS_PASSWORD_FILE", "/nowhere/password", "TH_REDIS_PASSWORD_FILE=/nowhere/password cannot be read"),
+        (("gateway.muxer",), NUMBER),
+        (("celery", "-A", "gateway.tasks", "worker"), SECRET),
+        (("celery", "-A", "gateway.tasks", "beat", "--pidfile", ""), NUMBER),
+        (("uvicorn", "--factory", "gateway.app:create_app", "--port", "0"), SECRET),
     ],
+    ids=["muxer", "celery", "beat", "gateway"],
 )
-def test_wrong_settings_end_a_process_with_one_line(name: str, value: str, told: str) -> None:
+def test_wrong_settings_end_a_process_with_one_line(command: tuple[str, ...], setting: tuple[str, str, str]) -> None:
+    name, value, told = setting
     process = subprocess.run(
-        [sys.executable, "-m", "gateway.muxer"],
+        [sys.executable, "-m", *command],
         env={**os.environ, name: value},
         capture_output=True,
         text=True,
