@@ -86,6 +86,7 @@ class Origin:
     Attributes:
         corpus: folder of the corpus.
         stride: every n-th training utterance was used.
+        n_utterances: how many there were; a corpus that has grown since keeps the order of these.
         seed: of intros, backgrounds and clips without speech.
         lookahead: frames that windows reach beyond their new frames.
         encoder: what made the features.
@@ -93,6 +94,7 @@ class Origin:
 
     corpus: str
     stride: int
+    n_utterances: int
     seed: int
     lookahead: int
     encoder: EncoderFacts
@@ -100,7 +102,7 @@ class Origin:
     def clips(self, split: Split) -> list[Utterance]:
         """The clips that windows are cut from: speech, some of it after an intro, then clips without speech."""
         utterances = read_corpus(Path(self.corpus), split)
-        utterances = utterances[:: self.stride] if split == "train" else utterances[:HELD_CLIPS]
+        utterances = utterances[:: self.stride][: self.n_utterances] if split == "train" else utterances[:HELD_CLIPS]
         n_idle = round(IDLE_SHARE / (1.0 - IDLE_SHARE) * len(utterances))
         seed = self.seed + (split == "held")
         return [*with_intros(utterances, P_INTRO, seed), *idle_clips(n_idle, seed)]
@@ -277,7 +279,8 @@ def main() -> None:
     torch.set_num_threads(1)
     encode, field = encoder_of(args.encoder)
     geometry = replace(EMBEDDED.geometry, lookahead=args.lookahead)
-    origin = Origin(str(args.corpus), args.stride, args.seed, args.lookahead, encoder_facts(args.encoder))
+    n_utterances = len(read_corpus(args.corpus, "train")[:: args.stride])
+    origin = Origin(str(args.corpus), args.stride, n_utterances, args.seed, args.lookahead, encoder_facts(args.encoder))
     save_origin(origin, args.out)
     began = time.monotonic()
     for phase in args.phases:

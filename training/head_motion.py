@@ -35,6 +35,8 @@ GAZE_STD = (0.08, 0.05)
 GAZE_X_PER_YAW, GAZE_Y_PER_PITCH = 0.02, 0.02
 BLINK_BROW, BLINK_GAZE_Y, RIGHT_LID_RATIO = -0.05, -0.08, 0.97
 BROW_GAIN, BROW_LOUDNESS = 0.25, 0.75
+STRESS_GAIN, STRESS_LOUDNESS, STRESS_TAU_S = 0.22, 0.3, 0.12
+BROW_PER_PITCH = -0.02
 EASE_IN_S = 1.0
 
 
@@ -63,8 +65,7 @@ def add_head_and_eyes(lips: FloatArray, loudness: FloatArray, rng: np.random.Gen
     sliders = lips.astype(np.float64)
     sliders[:, SLIDER_INDEX["smile"]] *= ease
     _add_eyes(sliders, tracks, seen, ease)
-    slow = one_pole(loudness, BROW_TAU_S)
-    sliders[:, SLIDER_INDEX["brow_raise"]] += BROW_GAIN * np.maximum(0.0, slow - BROW_LOUDNESS) / (1 - BROW_LOUDNESS)
+    sliders[:, SLIDER_INDEX["brow_raise"]] += brow_raise(loudness) + BROW_PER_PITCH * seen[:, PITCH]
     rows = neutral_rows(n_frames)
     rows[:, EXP] = exp_from_sliders(sliders)
     rows[:, PYR] = pose
@@ -86,6 +87,17 @@ def head_pose(jaw: FloatArray, loudness: FloatArray, rng: np.random.Generator) -
     pose[:, ROLL] += ROLL_PER_YAW * pose[:, YAW]
     pose[:, PITCH] += JAW_TO_PITCH_DEG * jaw + nods(loudness, rng)
     return pose
+
+
+def brow_raise(loudness: FloatArray) -> NDArray[np.float64]:
+    """Brows go up a little where a word stands out of its surroundings, and stay up in long loud speech: (N,)."""
+    slow = one_pole(loudness, BROW_TAU_S)
+    stress = one_pole(
+        np.clip((one_pole(loudness, STRESS_TAU_S) - slow - 0.05) / STRESS_LOUDNESS, 0.0, 1.0), STRESS_TAU_S
+    )
+    return np.asarray(
+        STRESS_GAIN * stress + BROW_GAIN * np.maximum(0.0, slow - BROW_LOUDNESS) / (1 - BROW_LOUDNESS), np.float64
+    )
 
 
 def ar2(n_frames: int, taus_s: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,6 +1,8 @@
 """What the motion DiT is trained for: whitened motion, the readouts that must be right, and the loss.
 
-Flow matching with x-prediction (arXiv:2210.02747) on windows with context. Knows nothing of optimisers or files.
+Flow matching with x-prediction (arXiv:2210.02747) on windows with context. In a growing share of steps the context is
+what the network itself generated up to there, as when served (scheduled sampling, arXiv:1506.03099, on the outputs of
+its own sampler). Knows nothing of optimisers or files.
 """
 
 from dataclasses import dataclass
@@ -8,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from services.motion_dit.generator import STEPS
 from services.motion_dit.model import MotionDiT
+from services.motion_dit.sampler import denoise_in, smoothing
 from shared.motion import EXP, PYR, SCALE, SLIDERS, basis, lip_opening, neutral_row
 from shared.motion import T as TRANSLATION
-from training.dataset import Batch, ContextNoise, spoil_context
+from training.dataset import Batch
+from training.handover import ContextNoise, return_from, spoil_context
 
 FloatArray = NDArray[np.float32]
 
@@ -37,18 +42,22 @@ class LossWeights:
     Attributes:
         p_without_sound: share of windows that train the branch without sound (arXiv:2207.12598).
         p_pure_noise: share of windows trained at flow time 0 in particular.
+        p_own_context: share of steps with self-generated context at the end of the run; it grows linearly from 0.
         velocity: weight of frame-to-frame differences.
         seam: weight of the frames right behind the context, inside the velocity term.
         readout: weight of the readouts.
         closure: further weight of pressed lips in the readouts.
+        touch: weight of any opening that is left where lips are pressed.
     """
 
-    p_without_sound: float = 0.1
-    p_pure_noise: float = 0.15
+    p_without_sound: float = 0.0
+    p_pure_noise: float = 0.25
+    p_own_context: float = 0.4
     velocity: float = 0.5
     seam: float = 1.0
     readout: float = 0.5
     closure: float = 3.0
+    touch: float = 1.0
 
 
 def fit_normaliser(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -89,52 +98,124 @@ def readouts(decode: FloatArray) -> Tensor:
     """Linear readouts of whitened motion that must be right (lip opening, some sliders), unit variance: (L, R)."""
     exp = decode[:, EXP].astype(np.float64)
     inverse = np.linalg.pinv(basis().astype(np.float64))
-    far = 8.0 * basis()[0]
     columns = []
     for name, weight in READOUT_WEIGHTS.items():
-        if name == "lips":
-            column = lip_opening((exp + far).astype(np.float32)) - lip_opening(far[None])[0]
-        else:
-            column = exp @ inverse[:, SLIDERS.index(name)]
+        column = lip_readout(decode) if name == "lips" else exp @ inverse[:, SLIDERS.index(name)]
         columns.append(np.sqrt(weight) * column / max(1e-9, float(np.linalg.norm(column))))
     return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
 
-class Objective:
-    """The training loss; holds what does not change between steps."""
+def lip_readout(rows: FloatArray) -> FloatArray:
+    """The lip opening of rows (N, 70) without its dead zone, as a linear function of exp: (N,)."""
+    far = 8.0 * basis()[0]
+    opening: FloatArray = lip_opening((rows[:, EXP] + far).astype(np.float32)) - lip_opening(far[None])[0]
+    return opening
+
+
+class Objective(nn.Module):
+    """The training loss; holds what does not change between steps, and no weights."""
+
+    readouts: Tensor
+    neutral: Tensor
+    press: Tensor
+    opening: Tensor
+    is_pose: Tensor
 
     def __init__(self, model: MotionDiT, weights: LossWeights, noise: ContextNoise | None = None) -> None:
-        self.weights, self.noise, self.context = weights, noise or ContextNoise(), model.config.context
-        self.readouts = readouts(model.normaliser.decode_matrix.numpy())
-        self.neutral = model.normaliser.encode(torch.from_numpy(neutral_row()))
+        super().__init__()
+        self.weights, self.noise, self.config = weights, noise or ContextNoise(), model.config
+        decode, mean = model.normaliser.decode_matrix.cpu().numpy(), model.normaliser.mean.cpu().numpy()
         press = np.linalg.pinv(basis().astype(np.float64))[:, SLIDERS.index("lip_press")].astype(np.float32)
-        self.press = torch.from_numpy(model.normaliser.decode_matrix.numpy()[:, EXP] @ press)
-        self.press_mean = float(model.normaliser.mean.numpy()[EXP] @ press)
+        self.press_mean = float(mean[EXP] @ press)
+        self.opening_mean = float(lip_readout(mean[None])[0]) + dead_zone()
+        self.register_buffer("readouts", readouts(decode))
+        self.register_buffer("press", torch.from_numpy(decode[:, EXP] @ press))
+        self.register_buffer("opening", torch.from_numpy(lip_readout(decode)))
+        self.register_buffer("neutral", model.normaliser.encode(torch.from_numpy(neutral_row())).detach())
+        self.register_buffer("is_pose", model.normaliser.is_pose)
 
     def pressed(self, latent: Tensor) -> Tensor:
         """1 where whitened motion (B, N, L) presses the lips together, else 0, with a ramp: (B, N, 1)."""
         press: Tensor = ((latent @ self.press + self.press_mean) / FULL_PRESS).clamp(0.0, 1.0)[..., None]
         return press
 
-    def __call__(self, model: MotionDiT, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """Losses of one batch; "total" is what is minimised."""
-        weights, context = self.weights, self.context
-        n_batch = len(batch.rows)
-        clean = model.normaliser.encode(batch.rows)  # (B, N, L)
-        past, target = spoil_context(clean, context, self.noise, self.neutral, rng)
-        t = torch.rand(n_batch, generator=rng)
-        t = torch.where(torch.rand(n_batch, generator=rng) < weights.p_pure_noise, torch.zeros(()), t)
-        x_0 = torch.randn(target.shape, generator=rng)
-        x_t = (1 - t)[:, None, None] * x_0 + t[:, None, None] * target  # (B, new, L)
-        window = torch.cat([past, x_t], dim=1)  # (B, N, L)
-        has_sound = torch.rand(n_batch, generator=rng) >= weights.p_without_sound
-        predicted = model(window, t, model.condition(batch.features, batch.tracks, has_sound)).float()
-        error = predicted[:, context:] - target  # (B, new, L)
+    def forward(self, model: MotionDiT, batch: Batch, rng: torch.Generator, progress: float) -> dict[str, Tensor]:
+        """Losses of one batch; "total" is what is minimised.
+
+        Args:
+            model: the network.
+            batch: windows.
+            rng: of all draws, on the CPU.
+            progress: of the run, 0 to 1.
+        """
+        with torch.autocast(batch.rows.device.type, enabled=False):
+            clean = model.normaliser.encode(batch.rows)  # (B, N, L)
+            if float(torch.rand((), generator=rng)) < progress * self.weights.p_own_context:
+                batch, past, target = self._own_context(model, batch, clean, rng)
+            else:
+                past, target = spoil_context(clean, self.config.context, self.noise, self.is_pose, rng)
+            x_0, t = self._noise(target, rng), self._times(len(target), rng).to(target.device)
+            x_t = (1 - t)[:, None, None] * x_0 + t[:, None, None] * target  # (B, new, L)
+            window = torch.cat([past, x_t], dim=1)  # (B, N, L)
+            has_sound = (torch.rand(len(target), generator=rng) >= self.weights.p_without_sound).to(target.device)
+        predicted = model(window, t, model.condition(batch.features, batch.tracks, has_sound))[:, self.config.context :]
+        with torch.autocast(batch.rows.device.type, enabled=False):
+            return self._losses(predicted.float(), target, past[:, -1:], has_sound)
+
+    def _losses(self, predicted: Tensor, target: Tensor, last: Tensor, has_sound: Tensor) -> dict[str, Tensor]:
+        weights, error = self.weights, predicted - target  # (B, new, L)
         x = error.square().mean()
-        seam = torch.cat([torch.zeros_like(error[:, :1]), error], dim=1)
-        velocity = seam.diff(dim=1).square().mean() + weights.seam * error[:, :SEAM_FRAMES].square().mean()
-        heard = has_sound.float()[:, None, None]
-        emphasis = heard * (1.0 + weights.closure * self.pressed(target))
-        readout = ((error @ self.readouts).square() * emphasis).mean()
-        total = x + weights.velocity * velocity + weights.readout * readout
-        return {"total": total, "x": x, "velocity": velocity, "readout": readout}
+        steps = torch.cat([torch.zeros_like(last), error], dim=1).diff(dim=1)
+        velocity = steps.square().mean() + weights.seam * error[:, :SEAM_FRAMES].square().mean()
+        heard, pressed = has_sound.float()[:, None, None], self.pressed(target)
+        readout = ((error @ self.readouts).square() * heard * (1.0 + weights.closure * pressed)).mean()
+        left_open = (predicted @ self.opening + self.opening_mean).clamp(min=0.0)[..., None] / 0.1
+        touch = (left_open.square() * pressed.square() * heard).mean()
+        total = x + weights.velocity * velocity + weights.readout * readout + weights.touch * touch
+        return {"total": total, "x": x, "velocity": velocity, "readout": readout, "touch": touch}
+
+    def _times(self, n: int, rng: torch.Generator) -> Tensor:
+        t = torch.rand(n, generator=rng)
+        return torch.where(torch.rand(n, generator=rng) < self.weights.p_pure_noise, torch.zeros(()), t)
+
+    def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Noise as the sampler draws it: white, smooth for pose."""
+        white = torch.randn(like.shape, generator=rng).to(like.device)
+        smooth = torch.from_numpy(smoothing(like.shape[1], self.config.pose_noise_s)).to(like.device) @ white
+        return torch.where(self.is_pose, smooth, white)
+
+    @torch.no_grad()
+    def _own_context(
+        self, model: MotionDiT, batch: Batch, clean: Tensor, rng: torch.Generator
+    ) -> tuple[Batch, Tensor, Tensor]:
+        """Cut each window in two; the network generates the first part, whose end is the context of the second.
+
+        Returns:
+            the second part with its context, (B, context, L) generated context, and the target that returns from it.
+        """
+        context, n_frames = self.config.context, clean.shape[1]
+        longest = max(2, (n_frames - context - self.config.lookahead) * 2 // 3)
+        n_new = int(torch.randint(max(1, longest // 4), longest, (), generator=rng))
+        end = context + n_new  # of the first part
+        seen = end + self.config.lookahead
+        everyone = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
+        condition = model.condition(batch.features[:, :seen], batch.tracks[:, :seen], everyone)
+        before = clean[:, :context]
+
+        def denoise(x: Tensor, t: float) -> Tensor:
+            predicted: Tensor = model(torch.cat([before, x], dim=1), x.new_full((len(x),), t), condition)
+            return predicted[:, context:].float()
+
+        drawn = denoise_in(STEPS, denoise, self._noise(clean[:, context:seen], rng))
+        past = torch.cat([before, drawn], dim=1)[:, n_new:end]
+        offset = past[:, -2:] - clean[:, end - 2 : end]
+        target = clean[:, end:] + return_from(offset, n_frames - end, self.is_pose)
+        rest = Batch(batch.features[:, n_new:], batch.rows[:, n_new:], batch.tracks[:, n_new:])
+        return rest, past, target
+
+
+def dead_zone() -> float:
+    """The lip opening less its linear part, negative: what has to be overcome before the lips part."""
+    far = 8.0 * basis()[0]
+    once, twice = lip_opening(far[None])[0], lip_opening(2.0 * far[None])[0]
+    return float(2.0 * once - twice)

@@ -33,8 +33,8 @@ def idle_clips(n: int, seed: int) -> list[Utterance]:
 
 def with_intros(utterances: Sequence[Utterance], share: float, seed: int) -> list[Utterance]:
     """The utterances; some begin with seconds of a background that stops when the speech starts."""
-    rng = np.random.default_rng(seed)
-    return [_with_intro(u, rng) if rng.random() < share else u for u in utterances]
+    rngs = [np.random.default_rng([seed, index]) for index in range(len(utterances))]  # one each: no draw moves another
+    return [_with_intro(u, rng) if rng.random() < share else u for u, rng in zip(utterances, rngs, strict=True)]
 
 
 def under_speech(pcm: Pcm, rng: Rng) -> Pcm:

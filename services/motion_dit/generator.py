@@ -14,26 +14,27 @@ from numpy.typing import NDArray
 from services.motion_dit.controls import apply_controls
 from services.motion_dit.events import EventState, draw_events
 from services.motion_dit.interface import Generated, Request
-from services.motion_dit.model import Condition, MotionDiT
-from services.motion_dit.sampler import EVENT_STREAM, Schedule, guided, integrate, noise, philox, velocity_of
+from services.motion_dit.model import MotionDiT
+from services.motion_dit.sampler import EVENT_STREAM, Steps, denoise_in, noise, philox, smoothing
 from services.motion_dit.window import WindowState, first_state, read_state
 from shared.errors import NonFiniteOutput, ShapeError
 from shared.timeline import Geometry
 
 FloatArray = NDArray[np.float32]
 
-# Early steps are short, because slow head motion is decided there; guidance pays only at the last (training/LOG.md).
-SCHEDULE = Schedule(times=(0.0, 0.07, 0.16, 0.28, 0.43, 0.62, 0.82), guided=(False,) * 6 + (True,), guidance=1.25)
+# Fitted so that a Gaussian of any width comes out as wide as it is (decision 0016).
+STEPS = Steps(times=(0.0, 0.199, 0.582, 0.889), lean=(0.0, 0.559, 0.355, 0.879))
 
 
 class MotionGenerator:
-    """A network on a device with its sampling schedule; immutable, shared by all jobs."""
+    """A network on a device with the steps of its sampler; immutable, shared by all jobs."""
 
-    def __init__(self, model: MotionDiT, device: str = "cpu", schedule: Schedule = SCHEDULE) -> None:
+    def __init__(self, model: MotionDiT, device: str = "cpu", steps: Steps = STEPS) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
-        self.schedule = schedule
+        self.steps = steps
         self.context, self.lookahead = model.config.context, model.config.lookahead
+        self._is_pose = model.normaliser.is_pose.cpu().numpy()
 
     def read_state(self, data: bytes, window: int) -> WindowState:
         """Decode the state for a window; empty bytes are the state of window 0.
@@ -73,7 +74,8 @@ class MotionGenerator:
         context = np.stack([request.state.rows for request in requests])  # (B, context, 70)
         n_drawn = features.shape[1] - self.context  # new frames and those looked ahead at
         hop, shape = n_drawn - self.lookahead, (n_drawn, self.model.config.latent_size)
-        x_0 = np.stack([noise(r.seed, r.state.window, shape) for r in requests])  # (B, drawn, L)
+        white = np.stack([noise(r.seed, r.state.window, shape) for r in requests])  # (B, drawn, L)
+        x_0 = np.where(self._is_pose, smoothing(n_drawn, self.model.config.pose_noise_s) @ white, white)
         rows = self._sample(features, tracks, context, x_0)[:, :hop]  # (B, hop, 70)
         if not np.isfinite(rows).all():
             raise NonFiniteOutput("the motion network produced NaN or infinity; check its weights and the features")
@@ -104,23 +106,15 @@ class MotionGenerator:
     def _sample(self, features: FloatArray, tracks: FloatArray, context: FloatArray, x_0: FloatArray) -> FloatArray:
         model, n_batch = self.model, len(features)
         past = model.normaliser.encode(self._tensor(context))  # (B, context, L)
-        both = model.condition(
-            self._tensor(np.concatenate([features, features])),
-            self._tensor(np.concatenate([tracks, tracks])),
-            torch.arange(2 * n_batch, device=self.device) < n_batch,
-        )
-        alone = Condition(both.tokens[:n_batch], both.summary[:n_batch])
-        is_guided = dict(zip(self.schedule.times, self.schedule.guided, strict=True))
+        everyone = torch.ones(n_batch, dtype=torch.bool, device=self.device)
+        condition = model.condition(self._tensor(features), self._tensor(tracks), everyone)
 
         def denoise(x: torch.Tensor, t: float) -> torch.Tensor:
             window = torch.cat([past, x], dim=1)  # (B, N, L)
-            if not is_guided[t]:
-                predicted: torch.Tensor = model(window, window.new_full((n_batch,), t), alone)
-                return predicted[:, self.context :]
-            pair = model(torch.cat([window, window]), window.new_full((2 * n_batch,), t), both)[:, self.context :]
-            return guided(pair[:n_batch], pair[n_batch:], self.schedule.guidance)
+            predicted: torch.Tensor = model(window, window.new_full((n_batch,), t), condition)
+            return predicted[:, self.context :]
 
-        latent = integrate(velocity_of(denoise), self._tensor(x_0), self.schedule.times)  # (B, new, L)
+        latent = denoise_in(self.steps, denoise, self._tensor(x_0))  # (B, drawn, L)
         rows: FloatArray = model.normaliser.decode(latent).cpu().numpy()
         return rows
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.motion import ROW
+from shared.motion import EXP, ROW
 
 TIME_FREQUENCIES = 64
 NEAR_FRAMES = 16  # new frames this close to the context know their distance
@@ -36,6 +36,8 @@ class DiTConfig:
         heads: attention heads per block.
         mlp_ratio: width of a block's inner layer over ``hidden``.
         sound_kernel: frames seen by each of the two convolutions over the sound; odd.
+        pose_noise_s: time constant in seconds of the noise that pose is made from (``sampler.smooth_noise``); 0 is
+            white noise.
     """
 
     context: int = 10
@@ -48,6 +50,7 @@ class DiTConfig:
     heads: int = 4
     mlp_ratio: int = 3
     sound_kernel: int = 5
+    pose_noise_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Normaliser(nn.Module):
         self.register_buffer("mean", torch.zeros(ROW))
         self.register_buffer("encode_matrix", torch.zeros(ROW, latent_size))
         self.register_buffer("decode_matrix", torch.zeros(latent_size, ROW))
+
+    @property
+    def is_pose(self) -> Tensor:
+        """Which coordinates hold no expression but pose, translation or scale: (latent_size,) bool."""
+        return (self.decode_matrix[:, EXP] == 0).all(dim=1)
 
     def encode(self, rows: Tensor) -> Tensor:
         """Rows (..., 70) to coordinates (..., latent_size)."""

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from services.motion_dit.generator import MotionGenerator
 from services.motion_dit.interface import Generated, Request
 from services.motion_dit.window import WindowState, first_state, read_state
-from shared.controls import Controls
+from shared.controls import Controls, Emotion
 from shared.errors import BadMessage, NonFiniteOutput, ShapeError
-from shared.motion import PYR
+from shared.motion import EXP, PYR, SLIDER_INDEX, sliders_from_exp
 from shared.timeline import Geometry
 from tests.motion_dit.conftest import SMALL, make_model
 
@@ -63,6 +63,28 @@ def test_options_change_the_rows_but_never_the_state(generator: MotionGenerator)
     assert plain.rows[:, PYR].any()
 
 
+def test_gaze_and_emotion_never_reach_the_state_and_carry_on_over_windows(generator: MotionGenerator) -> None:
+    controls = Controls(emotion=Emotion.SAD, gaze_x=1.0)
+    plain = generator.generate([_request()])[0]
+    sad = generator.generate([_request(controls=controls)])[0]
+    assert sad.next_state.to_bytes() == plain.next_state.to_bytes()
+    np.testing.assert_allclose(sad.rows[0], plain.rows[0], atol=1e-5)
+    later = [
+        generator.generate([_request(features=_features(2), state=plain.next_state, controls=chosen)])[0].rows
+        for chosen in (Controls(), controls)
+    ]
+    added = sliders_from_exp(later[1][:, EXP] - later[0][:, EXP])[:, SLIDER_INDEX["gaze_x"]]
+    assert added[0] > 0.2  # no second beginning
+
+
+def test_the_blink_rate_reaches_the_events(generator: MotionGenerator) -> None:
+    never = generator.generate([_request(controls=Controls(blinks_per_minute=0.0))])[0]
+    often = generator.generate([_request(controls=Controls(blinks_per_minute=40.0))])[0]
+    assert not never.next_state.tracks[:, 0].any()
+    assert never.next_state.events.next_blink > often.next_state.events.next_blink
+    assert not np.array_equal(never.rows, often.rows)
+
+
 def test_windows_chain_through_bytes(generator: MotionGenerator) -> None:
     first = generator.generate([_request()])[0]
     state = read_state(first.next_state.to_bytes(), 1, SMALL.context)
@@ -94,7 +116,7 @@ def test_what_is_looked_ahead_at_is_drawn_but_not_given_away() -> None:
     generator = MotionGenerator(make_model(config))
     first = generator.generate([_request(features=_features(1, 79))])[0]
     assert first.rows.shape == (65, 70)
-    assert np.array_equal(first.next_state.rows, first.rows[-SMALL.context :])
+    assert np.array_equal(first.next_state.rows[:, EXP], first.rows[-SMALL.context :, EXP])
     assert first.next_state.tracks.shape == (SMALL.context + 4, 3)
     state = generator.read_state(first.next_state.to_bytes(), 1)
     second = generator.generate([_request(features=_features(2, 79), state=state)])[0]
