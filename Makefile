@@ -78,8 +78,8 @@ train: $(READY) ## make the corpus, train both models, export them (hours; TRAIN
 	$(BIN)/python -m training.train_encoder --minutes $(TRAIN_MINUTES)
 	$(BIN)/python -m training.train_encoder --export
 	$(BIN)/python -m training.features
-	$(BIN)/python -m training.train_dit --minutes $(TRAIN_MINUTES)
-	$(BIN)/python -m training.export
+	$(BIN)/python -m training.train --data .cache/motion --run .cache/run --minutes $(TRAIN_MINUTES)
+	$(BIN)/python -m training.export --run .cache/run --embedded
 
 clean: ## remove .venv, caches and what the stack wrote (training keeps its data in .cache)
 	rm -rf $(VENV) .cache/system .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
