@@ -35,6 +35,7 @@ LIDS = [SLIDER_INDEX["blink_left"], SLIDER_INDEX["blink_right"]]
 GAZE = [SLIDER_INDEX["gaze_x"], SLIDER_INDEX["gaze_y"]]
 GAZE_FULL = np.array([0.7, 0.7], np.float32)  # sliders at gaze 1
 EASE_IN_S = 1.0
+CONTACT_MARGIN = 1e-5  # of the readout: more than float32 rounds
 
 
 def apply_controls(rows: FloatArray, controls: Controls, first_frame: int) -> FloatArray:
@@ -113,8 +114,9 @@ def ease_in(first_frame: int, n_frames: int) -> FloatArray:
 
 
 def _with_readout(exp: FloatArray, wanted: FloatArray) -> FloatArray:
-    """Move along the jaw until the lips read as wanted: (N, 63) and (N,) to (N, 63)."""
+    """Move along the jaw until the lips read as wanted: (N, 63) and (N,) to (N, 63); closed lips stay surely closed."""
     jaw = basis()[SLIDER_INDEX["jaw_open"]]
+    wanted = np.where(wanted > 0, wanted, wanted - CONTACT_MARGIN)
     gain = float(_readout(2.0 * jaw[None])[0] - _readout(jaw[None])[0])
     return np.asarray(exp + ((wanted - _readout(exp)) / gain)[:, None] * jaw, np.float32)
 

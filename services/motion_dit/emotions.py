@@ -14,15 +14,16 @@ FloatArray = NDArray[np.float32]
 
 EMOTIONS: dict[Emotion, dict[str, float]] = {
     Emotion.NEUTRAL: {},
-    Emotion.HAPPY: {"smile": 0.9, "lip_wide": 0.25, "brow_raise": 0.25, "blink_left": 0.12, "blink_right": 0.12},
+    Emotion.HAPPY: {"smile": 0.8, "lip_wide": 0.25, "brow_raise": 0.25, "blink_left": 0.12, "blink_right": 0.12},
     Emotion.SAD: {
-        "smile": -0.5, "brow_raise": 0.35, "lip_pucker": 0.15, "blink_left": 0.22, "blink_right": 0.22, "gaze_y": -0.25,
+        "smile": -0.5, "brow_raise": 0.7, "brow_frown": 0.7, "lip_pucker": 0.25, "blink_left": 0.2, "blink_right": 0.2,
+        "gaze_y": -0.3,
     },
     Emotion.ANGRY: {
-        "brow_frown": 1.2, "brow_raise": -0.35, "smile": -0.35, "lip_press": 0.4, "blink_left": 0.1, "blink_right": 0.1,
+        "brow_frown": 1.1, "brow_raise": -0.4, "smile": -0.5, "lip_press": 0.5, "blink_left": 0.1, "blink_right": 0.1,
     },
     Emotion.SURPRISED: {
-        "brow_raise": 1.3, "blink_left": -0.35, "blink_right": -0.35, "lip_pucker": 0.2, "smile": -0.1,
+        "brow_raise": 1.0, "blink_left": -0.3, "blink_right": -0.3, "lip_pucker": 0.25, "smile": -0.2,
     },
 }  # fmt: skip
 

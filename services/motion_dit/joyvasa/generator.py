@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.motion_dit.controls import BROW_KEYPOINTS, MOUTH_KEYPOINTS
+from services.motion_dit.controls import BROW_KEYPOINTS, MOUTH_KEYPOINTS, add_lasting
 from services.motion_dit.interface import Generated, Request
 from services.motion_dit.joyvasa.guidance import Guidance, Past, predictor, project_frames, start_of
 from services.motion_dit.joyvasa.network import JoyVasaNetwork
@@ -21,6 +21,7 @@ from services.motion_dit.joyvasa.template import POSE, FloatArray, Template, smo
 from services.motion_dit.sampler import noise
 from shared.controls import Controls
 from shared.errors import NonFiniteOutput, ShapeError
+from shared.motion import EXP
 from shared.timeline import Geometry
 
 State = JoyVasaState | NoState
@@ -96,8 +97,10 @@ class JoyVasaGenerator:
             rows = smooth_pose(rows, self.options.pose_smoothing, before)
         reference = state.reference if isinstance(state, JoyVasaState) else rows[0].copy()
         next_state = JoyVasaState(state.window + 1, latent[-context:], sound[-context:], reference, rows[-1])
-        scaled = scale_motion(rows, reference, request.controls)
-        return Generated(scaled, next_state, reference)
+        out = scale_motion(rows, reference, request.controls)
+        seen = out[:, EXP] - reference[EXP]  # what the portrait shows of it
+        out[:, EXP] += add_lasting(seen, request.controls, state.window * len(rows)) - seen
+        return Generated(out, next_state, reference)
 
     @torch.inference_mode()
     def _sample(self, batch: Sequence[Request[State]]) -> tuple[FloatArray, FloatArray]:

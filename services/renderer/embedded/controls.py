@@ -25,6 +25,7 @@ FIELDS = (
     "mouth_x",
     "brow_raise",
     "brow_frown",
+    "brow_oblique",
     "close",
 )
 FIELD_INDEX = {name: index for index, name in enumerate(FIELDS)}
@@ -36,6 +37,8 @@ T_KNEE, T_LIMIT = np.array([8.0, 6.0]), np.array([14.0, 10.0])
 SCALE_KNEE, SCALE_LIMIT = 0.03, 0.06
 LIP_KNEE, LIP_LIMIT = 0.9, 1.25
 GAZE_KNEE, GAZE_LIMIT = 0.5, 0.9
+WIDEST_EYES = -0.4
+LIDS_FOLLOW, LIDS_REST = 0.35, 0.15  # lids follow a gaze up or down, but not small glances
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Controls:
     """What one frame shows.
 
     Attributes:
-        fields: (11,) weights in the order of `FIELDS`.
-        blink: (left, right), 0 open .. 1 shut.
+        fields: (12,) weights in the order of `FIELDS`.
+        blink: (left, right), -0.4 wide open, 0 as in the photo, 1 shut.
         gaze: (x, y): image right, image down.
         pose: (2, 3) float64, rows x and y of s R - 1.
         shift: (2,) float64 translation in pixels of the crop.
@@ -102,9 +105,10 @@ def _controls(row: Floats, reference: Floats | None) -> Controls:
     turn = rotations(soft_limit(angles(turn), PYR_KNEE, PYR_LIMIT))[0]
     scale = 1.0 + soft_limit(scale - 1.0, SCALE_KNEE, SCALE_LIMIT)
     sliders = sliders_from_exp(exp)
-    blink = np.clip(sliders[0, [SLIDER_INDEX["blink_left"], SLIDER_INDEX["blink_right"]]], 0.0, 1.0)
     look = sliders[0, [SLIDER_INDEX["gaze_x"], SLIDER_INDEX["gaze_y"]]] * [1.0, -1.0]
     look = soft_limit(look, GAZE_KNEE, GAZE_LIMIT)
+    lids = sliders[0, [SLIDER_INDEX["blink_left"], SLIDER_INDEX["blink_right"]]]
+    blink = np.clip(lids + LIDS_FOLLOW * beyond(float(look[1]), LIDS_REST), WIDEST_EYES, 1.0)
     return Controls(
         fields=_field_weights(sliders, lip_opening(exp))[0],
         blink=(float(blink[0]), float(blink[1])),
@@ -147,6 +151,11 @@ def soft_limit(
     return signed
 
 
+def beyond(value: float, rest: float) -> float:
+    """How far a value is outside of -rest .. rest."""
+    return value - min(max(value, -rest), rest)
+
+
 def _field_weights(sliders: Floats, c_lip: Floats) -> Floats:
     def slider(name: str) -> NDArray[np.float64]:
         return soft_limit(sliders[:, SLIDER_INDEX[name]], LIP_KNEE, LIP_LIMIT)
@@ -155,6 +164,9 @@ def _field_weights(sliders: Floats, c_lip: Floats) -> Floats:
     # Lips that are commanded shut stay shut: what lifts the lip of a flare fades in with the opening.
     opened = smoothstep(0.0, 0.12, jaw)
     flare = slider("lip_flare")
+    # Raised and drawn together at once, brows slant: their inner ends rise.
+    brow_raise, brow_frown = slider("brow_raise"), slider("brow_frown")
+    slant = np.clip(np.minimum(brow_raise, brow_frown), 0.0, None)
     weights = {
         "jaw": jaw,
         "pucker": soft_limit(slider("lip_pucker") + 0.6 * flare, LIP_KNEE, LIP_LIMIT),
@@ -164,8 +176,9 @@ def _field_weights(sliders: Floats, c_lip: Floats) -> Floats:
         "upper_lip": slider("upper_lip_raise"),
         "smile": slider("smile"),
         "mouth_x": slider("mouth_x"),
-        "brow_raise": slider("brow_raise"),
-        "brow_frown": slider("brow_frown"),
+        "brow_raise": brow_raise - slant,
+        "brow_frown": brow_frown - slant,
+        "brow_oblique": slant,
         "close": np.ones(len(jaw)),
     }
     return np.stack([np.asarray(weights[name], np.float64) for name in FIELDS], axis=1).astype(np.float32)

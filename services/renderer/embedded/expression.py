@@ -57,7 +57,7 @@ def mouth_places(face: Face, line: LipLine) -> MouthPlaces:
 
 
 def landmark_fields(face: Face, line: LipLine) -> Floats:
-    """Displacement of each landmark under each slider: (11, 468, 3) float32, order of `FIELDS`."""
+    """Displacement of each landmark under each slider: (12, 468, 3) float32, order of `FIELDS`."""
     places = mouth_places(face, line)
     fields = np.zeros((len(FIELDS), at.N_MESH, 3), np.float32)
     _jaw(fields[FIELD_INDEX["jaw"]], face, places)
@@ -68,7 +68,8 @@ def landmark_fields(face: Face, line: LipLine) -> Floats:
     _flare(fields[FIELD_INDEX["flare"]], fields[FIELD_INDEX["upper_lip"]], face, places)
     _smile(fields[FIELD_INDEX["smile"]], face, places)
     _mouth_x(fields[FIELD_INDEX["mouth_x"]], face, places)
-    _brows(fields[FIELD_INDEX["brow_raise"]], fields[FIELD_INDEX["brow_frown"]], face)
+    raised, frowning, oblique = (fields[FIELD_INDEX[name]] for name in ("brow_raise", "brow_frown", "brow_oblique"))
+    _brows(raised, frowning, oblique, face)
     if not line.is_closed and float(places.gap.max()) < BROADEST_GAP * face.mouth_width:
         _close(fields[FIELD_INDEX["close"]], face, places)
     return fields
@@ -182,7 +183,7 @@ def _close(field: Floats, face: Face, places: MouthPlaces) -> None:
     field[:, 1] += np.where(below, (from_above - 1.0) * chin, 0.0)
 
 
-def _brows(raise_field: Floats, frown_field: Floats, face: Face) -> None:
+def _brows(raise_field: Floats, frown_field: Floats, oblique_field: Floats, face: Face) -> None:
     points = face.points[: at.N_MESH]
     ew, fh = face.eye_width, face.face_height
     for lower, upper, inwards in (
@@ -196,8 +197,12 @@ def _brows(raise_field: Floats, frown_field: Floats, face: Face) -> None:
         dy = np.where(above > 0, above / ew, above / (0.28 * ew))
         middle = float(brow[:, 0].mean())
         dx = np.abs(points[:, 0] - middle) / (0.95 * ew)
-        raise_field[:, 1] -= 0.047 * fh * np.exp(-(dx**3)) * np.exp(-(dy**2))
+        on_brow = np.exp(-(dx**3)) * np.exp(-(dy**2))
+        raise_field[:, 1] -= 0.047 * fh * on_brow
         inner = float(brow[order[-1] if inwards > 0 else order[0], 0])
         near = np.exp(-(((points[:, 0] - inner) / (0.6 * ew)) ** 2)) * np.exp(-(dy**2))
-        frown_field[:, 0] += inwards * 0.09 * ew * near
-        frown_field[:, 1] += 0.10 * ew * near
+        frown_field[:, 0] += inwards * 0.11 * ew * near
+        frown_field[:, 1] += 0.17 * ew * near
+        inwardness = np.clip(inwards * (points[:, 0] - middle) / (0.9 * ew), -1.0, 1.0)
+        oblique_field[:, 0] += inwards * 0.07 * ew * near
+        oblique_field[:, 1] -= fh * (0.03 + 0.05 * inwardness) * on_brow

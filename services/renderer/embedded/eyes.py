@@ -2,7 +2,7 @@
 
 Blink, column by column: the lid's edge with its lashes travels down rigidly, the skin above it stretches. The stretched
 skin is low-passed and pulled to the lid's own colour: otherwise lashes smear into a dark comb and deep-set eyes turn
-black. Nothing moves under the lid: it is a layer over the eye.
+black. Nothing moves under the lid: it is a layer over the eye. Negative blinks raise the lid instead.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ STRIP_SHRINKS_TO = 0.6
 LID_PULL = 0.4  # of the way to the median lid colour
 LASH = 0.4
 OPEN_REST = 0.02  # of the opening: a shut lid ends this far above the lower one
-GAZE_X, GAZE_Y = 0.16, 0.07  # of the eye width per unit
+GAZE_X, GAZE_Y = 0.16, 0.10  # of the eye width per unit
+RISE = 0.55  # of the opening per unit of negative blink
+WIDER_FROM = -0.02  # blink below which the eye opens wider; smaller values are noise
 CLOSED_ASPECT = 0.13  # below this the eye is shut in the photo already
 
 
@@ -68,17 +70,19 @@ def draw_eyes(texture: Bytes, eyes: tuple[Eye, Eye], blink: tuple[float, float],
     Args:
         texture: (512, 512, 3) uint8, not modified.
         eyes: left, right.
-        blink: left, right, 0..1.
+        blink: left, right, 1 shut, 0 as in the photo, below that wider open.
         gaze: x to image right, y down.
     """
     looks = any(abs(value) > 1e-3 for value in gaze)
-    if not looks and max(blink) <= 1e-3:
+    if not looks and max(blink) <= 1e-3 and min(blink) >= WIDER_FROM:
         return texture
     drawn = texture.copy()
     for eye, shut in zip(eyes, blink, strict=True):
         patch = np.ascontiguousarray(drawn[eye.rows, eye.columns])
         if looks:
             patch = _glance(patch, eye, gaze)
+        if shut < WIDER_FROM and eye.blinks:
+            patch = _widen(patch, eye, WIDER_FROM - shut)
         if shut > 1e-3 and eye.blinks:
             patch = _blink(patch, np.ascontiguousarray(texture[eye.rows, eye.columns]), eye, shut)
         drawn[eye.rows, eye.columns] = patch
@@ -92,6 +96,21 @@ def _glance(patch: Bytes, eye: Eye, gaze: tuple[float, float]) -> Bytes:
     moved = cv2.remap(patch, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     glancing: Bytes = cv2.blendLinear(moved, patch, eye.opening, 1.0 - eye.opening)
     return glancing
+
+
+def _widen(patch: Bytes, eye: Eye, wide: float) -> Bytes:
+    """Raise the upper lid: skin above it gathers, what it uncovers is stretched from the uppermost part of the eye."""
+    opening = np.maximum(eye.travel / (1.0 - OPEN_REST), 1e-3)
+    floor, rise = eye.lid + opening, RISE * wide * eye.travel
+    edge = eye.lid - rise
+    skin = eye.skin_top + (eye.y - eye.skin_top) * (eye.lid - eye.skin_top) / np.maximum(edge - eye.skin_top, 0.5)
+    # Slope 1 at the lower lid, so that most of the iris keeps its shape.
+    up, k = np.clip((floor - eye.y) / (opening + rise), 0.0, 1.0), (opening + rise) / opening
+    inside = floor - opening * (k * up + (1.0 - k) * up**2)
+    outside = (eye.y < eye.skin_top) | (eye.y > floor)
+    source_y = np.where(outside, eye.y, np.where(eye.y < edge, skin, inside)).astype(np.float32)
+    widened: Bytes = cv2.remap(patch, eye.x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return widened
 
 
 def _blink(patch: Bytes, skin: Bytes, eye: Eye, shut: float) -> Bytes:

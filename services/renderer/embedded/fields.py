@@ -25,9 +25,9 @@ class Layers:
     """Both layers of all sliders on the coarse grid, and the landmarks' own displacements.
 
     Attributes:
-        low: (11, 3 * GRID * GRID) float32; reshape a weighted sum to (3, GRID, GRID).
+        low: (12, 3 * GRID * GRID) float32; reshape a weighted sum to (3, GRID, GRID).
         up: the same for the upper layer.
-        landmarks: (11, 468, 3) float32.
+        landmarks: (12, 468, 3) float32.
     """
 
     def __init__(self, face: Face, line: LipLine) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from services.audio_encoder.model import AudioEncoder, load_encoder
+from services.motion_dit.controls import add_lasting
 from services.motion_dit.interface import Generated, Request
 from services.motion_dit.joyvasa.bundle_folder import ENCODER_FOLDER, read_motion
 from services.motion_dit.joyvasa.convert import convert
@@ -20,9 +21,9 @@ from services.motion_dit.joyvasa.state import JoyVasaState
 from services.motion_dit.joyvasa.template import FloatArray, smooth_pose
 from services.motion_dit.sampler import noise
 from shared.bundles import load_bundle
-from shared.controls import Controls
+from shared.controls import Controls, Emotion
 from shared.errors import BadMessage, NonFiniteOutput, ShapeError, VersionMismatch
-from shared.motion import EXP, PYR
+from shared.motion import EXP, PYR, SLIDER_INDEX, sliders_from_exp
 from shared.timeline import SAMPLES_PER_FRAME, encoder_span, window_at
 from tests import tiny_joyvasa
 from tests.tiny_joyvasa import TINY
@@ -168,6 +169,24 @@ def test_options_act_after_the_network_and_leave_the_state_alone(
     np.testing.assert_array_equal(other.rows[:, PYR], np.tile(one.reference[PYR], (100, 1)))
     expected = scale_motion(one.rows, one.reference, still.controls)
     np.testing.assert_array_equal(other.rows, expected)
+
+
+def test_gaze_and_emotion_are_added_to_what_the_portrait_shows(
+    generator: JoyVasaGenerator, features: list[FloatArray]
+) -> None:
+    plain = Request(features[0], generator.read_state(b"", 0), seed=3)
+    happy = replace(plain, controls=Controls(emotion=Emotion.HAPPY, gaze_x=-1.0))
+    one, other = generator.generate([plain, happy])
+    assert one.next_state.to_bytes() == other.next_state.to_bytes()
+    assert one.reference is not None
+    np.testing.assert_allclose(other.rows[0], one.rows[0], atol=1e-5)  # eased in: the first frame is the portrait
+    seen = other.rows[50:, EXP] - one.reference[EXP]
+    np.testing.assert_allclose(
+        seen, add_lasting(one.rows[50:, EXP] - one.reference[EXP], happy.controls, 50), atol=1e-5
+    )
+    changed = sliders_from_exp(other.rows[50:, EXP] - one.rows[50:, EXP])
+    assert (changed[:, SLIDER_INDEX["gaze_x"]] < -0.2).all()
+    np.testing.assert_array_equal(other.rows[:, 63:], one.rows[:, 63:])
 
 
 def test_states_of_other_windows_or_checkpoints_are_refused(
