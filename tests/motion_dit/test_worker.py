@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from services.motion_dit.checkpoint import save_checkpoint
+from services.motion_dit.controls import add_lasting
 from services.motion_dit.generator import MotionGenerator
 from services.motion_dit.worker import MotionHandler, MotionSettings, load_generator, main
 from shared.bundles import Bundle, load_bundle
+from shared.controls import DEFAULTS, Controls, Emotion
 from shared.errors import BadMessage, WeightsMismatch
 from shared.jobs import JobStore
+from shared.motion import EXP, PYR, lip_opening
 from shared.protocol import GROUP, JobOptions, RenderPayload, Stage, stream_key
 from shared.streams import Consumer
 from shared.task import Task
@@ -26,9 +29,9 @@ BUNDLE = Bundle("embedded", "test", Geometry(), SMALL.feature_size - 1, 720, rel
 N_FRAMES = 150
 
 
-def _submit(store: JobStore, name: str, seed: int = 5, n_frames: int = N_FRAMES) -> str:
+def _submit(store: JobStore, name: str, seed: int = 5, n_frames: int = N_FRAMES, controls: Controls = DEFAULTS) -> str:
     job_id = f"0-{name}"
-    options = JobOptions(seed=seed, head_motion=1.0, expressiveness=1.0)
+    options = JobOptions(seed=seed, **asdict(controls))
     store.create(job_id, options, "embedded", {"created": 1.0, "portrait_file": "p.jpg", "audio_file": "a.wav"})
     store.begin_ingest(job_id)
     store.ready(job_id, n_frames, 1.0, "digest")
@@ -115,6 +118,17 @@ def test_equal_jobs_get_equal_bytes_whatever_runs_beside_them(
     motion = run(together)
     assert motion[together[0]].tobytes() == first.tobytes()
     assert not np.array_equal(motion[together[1]], first)
+
+
+def test_what_the_caller_chose_is_done_to_the_same_motion(
+    store: JobStore, run: Callable[[list[str]], dict[str, FloatArray]]
+) -> None:
+    controls = Controls(head_motion=0.5, gaze_x=1.0, emotion=Emotion.HAPPY, emotion_strength=0.7)
+    plain, happy = _submit(store, "plain"), _submit(store, "happy", controls=controls)
+    motion = run([plain, happy])
+    assert np.allclose(motion[happy][:, EXP], add_lasting(motion[plain][:, EXP], controls, 0), atol=1e-5)
+    assert np.allclose(motion[happy][:, PYR], 0.5 * motion[plain][:, PYR])
+    assert np.array_equal(lip_opening(motion[happy][:, EXP]) == 0, lip_opening(motion[plain][:, EXP]) == 0)
 
 
 def test_features_of_another_length_are_refused(store: JobStore) -> None:
