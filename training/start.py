@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 
 SHARDS_INDEX = "manifest.json"
+WIDE = 1.2  # root mean square of a coordinate above which it is rescaled
 FAR_OUTSIDE = 0.2  # share of the expression's variance that a fine-tuned network cannot say; above it a warning
 
 
@@ -37,7 +38,8 @@ class Span:
     Attributes:
         exp_lost: share of the expression's variance that the projection removes, 0 to 1.
         lips_rms: root mean square change of the lip opening by the projection.
-        latent_std: standard deviations of the coordinates, lowest and highest; 1 on the data it was fitted to.
+        latent_std: standard deviations of the coordinates, lowest and highest; 1 where the data is as lively as the one
+            that the coordinates were fitted to.
     """
 
     exp_lost: float
@@ -105,6 +107,7 @@ def start_model(config: TrainConfig, train: Sources) -> MotionDiT:
         _check_encoder(facts)
     again = MotionDiT(replace(model.config, lookahead=facts.geometry.lookahead))
     again.load_state_dict(model.state_dict())
+    widen(again, np.concatenate([part.rows() for part in train.parts]))
     return again
 
 
@@ -121,6 +124,27 @@ def check_fits(network: DiTConfig, facts: SourceFacts, name: str) -> None:
             f"{facts.folder} has (feature size, context) {found}, the network of {name} reads {expected}; make the "
             "data with its encoder and geometry, or train from random weights"
         )
+
+
+@torch.no_grad()
+def widen(model: MotionDiT, rows: FloatArray) -> None:
+    """Rescale coordinates in which new motion (N, 70) is larger than unit variance, in place.
+
+    A coordinate that hardly moved in the data it was fitted to can be ten times as large in other data and would then
+    rule the loss. With z' = z / s, s the root mean square of z where that is above `WIDE`, all layers that read or
+    write z are scaled against it, so the network's map from clean motion to motion stays the same.
+    """
+    normaliser = model.normaliser
+    rms = normaliser.encode(torch.from_numpy(rows)).square().mean(dim=0).sqrt()  # (L,)
+    s = torch.where(rms > WIDE, rms, 1.0)
+    normaliser.decode_matrix.mul_(s[:, None])
+    normaliser.encode_matrix.div_(s)
+    model.motion.weight.mul_(s)
+    model.anchor.weight.mul_(s.repeat(2))
+    model.final.weight.div_(s[:, None])
+    model.final.bias.div_(s)
+    if float(s.max()) > 1.0:
+        log.info("coordinates widened for this data by %s", [round(float(factor), 2) for factor in s])
 
 
 def span_of(model: MotionDiT, rows: FloatArray) -> Span:

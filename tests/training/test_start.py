@@ -8,7 +8,7 @@ from services.motion_dit.checkpoint import save_checkpoint
 from shared.errors import ConfigurationError, ShapeError, WeightsMismatch
 from shared.motion import EXP
 from tests.training.tiny_training import tiny_config, tiny_data
-from training.start import facts_of, open_data, open_source, span_of, start_model
+from training.start import facts_of, open_data, open_source, span_of, start_model, widen
 
 
 def test_a_fresh_network_expresses_its_data(tmp_path: Path) -> None:
@@ -45,6 +45,29 @@ def test_fine_tuning_starts_from_the_checkpoint_and_takes_the_look_ahead_of_the_
         assert torch.equal(again.state_dict()[name], value if exact else value.half().float())
     assert facts_of(config, again, (train, held))["span"]["exp_lost"] < 0.01
     assert "span" not in facts_of(tiny_config(tmp_path), model, (train, held))
+
+
+def test_wide_motion_gets_wider_coordinates_and_the_network_stays_the_same(tmp_path: Path) -> None:
+    train, _ = tiny_data()
+    model, wide = (start_model(tiny_config(tmp_path), train) for _ in range(2))
+    for weight in (model.final.weight, wide.final.weight):  # zero in a fresh network
+        torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
+    wide.load_state_dict(model.state_dict())
+    factors = torch.ones(model.config.latent_size)
+    factors[[0, 3]] = torch.tensor([7.0, 2.0])
+    latent = model.normaliser.encode(torch.from_numpy(train.parts[0].rows()))
+    widen(wide, model.normaliser.decode(latent * factors).numpy())
+    batch = train.batch(np.arange(3), np.random.default_rng(0))
+    rows, t = batch.rows, torch.tensor([0.0, 0.4, 0.9])
+    moved = []
+    for network in (model, wide):
+        condition = network.condition(batch.features, batch.tracks, torch.ones(3, dtype=torch.bool))
+        moved.append(network.normaliser.decode(network(network.normaliser.encode(rows), t, condition)))
+    assert torch.allclose(moved[0], moved[1], atol=1e-4)
+    encoded = wide.normaliser.encode(model.normaliser.decode(latent * factors))
+    assert float(encoded.square().mean(dim=0).sqrt().max()) == pytest.approx(1.0, abs=0.05)
+    ratio = wide.normaliser.decode_matrix.norm(dim=1) / model.normaliser.decode_matrix.norm(dim=1)
+    assert torch.allclose(ratio, factors, rtol=0.05)
 
 
 def test_data_that_a_network_cannot_read_is_refused(tmp_path: Path) -> None:
