@@ -1,9 +1,8 @@
 """How motion goes on from a context that is not quite the true one.
 
 What the network generated at the end of a window differs from the training data there: the head is somewhere else, the
-lips are a little off. The target of the next window then starts from where the context is and returns: pose as the
-process it was drawn from would (the difference of two runs of an autoregressive process with equal noise is its free
-response), expression within a few frames, since sound decides it.
+lips are a little off. The target of the next window then starts from where the context is and returns, as
+``services/motion_dit/joint.py`` says.
 """
 
 from dataclasses import dataclass
@@ -11,10 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shared.timeline import FPS
-
-POSE_TAUS_S = (0.6, 0.15)
-EXPRESSION_TAU_FRAMES = 2.0
+from services.motion_dit.joint import return_from
 
 
 @dataclass(frozen=True)
@@ -30,22 +26,6 @@ class ContextNoise:
     p_noise: float = 0.5
     white: float = 0.03
     offset: float = 0.4
-
-
-def return_from(offset: Tensor, n_frames: int, is_pose: Tensor) -> Tensor:
-    """What is left of an offset after the context: (B, n_frames, L).
-
-    Args:
-        offset: (B, 2, L) of the last two frames of the context.
-        n_frames: frames behind it.
-        is_pose: (L,) bool, coordinates that return slowly and go on at the speed they have.
-    """
-    k = torch.arange(1, n_frames + 1, device=offset.device, dtype=torch.float32)[:, None]
-    fast = offset[:, 1:] * torch.exp(-k / EXPRESSION_TAU_FRAMES)
-    a, b = (float(torch.exp(torch.tensor(-1.0 / (FPS * tau)))) for tau in POSE_TAUS_S)
-    second = (offset[:, :1] - offset[:, 1:] / a) / (1 / b - 1 / a)
-    slow = (offset[:, 1:] - second) * a**k + second * b**k
-    return torch.where(is_pose, slow, fast)
 
 
 def spoil_context(

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from services.motion_dit.generator import STEPS
+from services.motion_dit.joint import return_from, without_jump
 from services.motion_dit.model import MotionDiT
 from services.motion_dit.sampler import denoise_in, smoothing
 from shared.motion import EXP, PYR, SCALE, SLIDERS, basis, lip_opening, neutral_row
 from shared.motion import T as TRANSLATION
 from training.dataset import Batch
-from training.handover import ContextNoise, return_from, spoil_context
+from training.handover import ContextNoise, spoil_context
 
 FloatArray = NDArray[np.float32]
 
@@ -44,7 +45,7 @@ class LossWeights:
         p_pure_noise: share of windows trained at flow time 0 in particular.
         p_own_context: share of steps with self-generated context at the end of the run; it grows linearly from 0.
         velocity: weight of frame-to-frame differences.
-        seam: weight of the frames right behind the context, inside the velocity term.
+        seam: weight of the frames right behind the context and of their steps, inside the velocity term.
         readout: weight of the readouts.
         closure: further weight of pressed lips in the readouts.
         touch: weight of any opening that is left where lips are pressed.
@@ -52,12 +53,12 @@ class LossWeights:
 
     p_without_sound: float = 0.0
     p_pure_noise: float = 0.25
-    p_own_context: float = 0.4
+    p_own_context: float = 0.5
     velocity: float = 0.5
     seam: float = 1.0
-    readout: float = 0.5
-    closure: float = 3.0
-    touch: float = 1.0
+    readout: float = 1.0
+    closure: float = 2.0
+    touch: float = 0.3
 
 
 def fit_normaliser(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -166,7 +167,8 @@ class Objective(nn.Module):
         weights, error = self.weights, predicted - target  # (B, new, L)
         x = error.square().mean()
         steps = torch.cat([torch.zeros_like(last), error], dim=1).diff(dim=1)
-        velocity = steps.square().mean() + weights.seam * error[:, :SEAM_FRAMES].square().mean()
+        joint = error[:, :SEAM_FRAMES].square().mean() + steps[:, :SEAM_FRAMES].square().mean()
+        velocity = steps.square().mean() + weights.seam * joint
         heard, pressed = has_sound.float()[:, None, None], self.pressed(target)
         readout = ((error @ self.readouts).square() * heard * (1.0 + weights.closure * pressed)).mean()
         left_open = (predicted @ self.opening + self.opening_mean).clamp(min=0.0)[..., None] / 0.1
@@ -207,7 +209,7 @@ class Objective(nn.Module):
             return predicted[:, context:].float()
 
         drawn = denoise_in(STEPS, denoise, self._noise(clean[:, context:seen], rng))
-        past = torch.cat([before, drawn], dim=1)[:, n_new:end]
+        past = torch.cat([before, without_jump(before, drawn, self.is_pose)], dim=1)[:, n_new:end]
         offset = past[:, -2:] - clean[:, end - 2 : end]
         target = clean[:, end:] + return_from(offset, n_frames - end, self.is_pose)
         rest = Batch(batch.features[:, n_new:], batch.rows[:, n_new:], batch.tracks[:, n_new:])

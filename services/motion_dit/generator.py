@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from services.motion_dit.controls import apply_controls
 from services.motion_dit.events import EventState, draw_events
 from services.motion_dit.interface import Generated, Request
+from services.motion_dit.joint import without_jump
 from services.motion_dit.model import MotionDiT
 from services.motion_dit.sampler import EVENT_STREAM, Steps, denoise_in, noise, philox, smoothing
 from services.motion_dit.window import WindowState, first_state, read_state
@@ -115,6 +116,7 @@ class MotionGenerator:
             return predicted[:, self.context :]
 
         latent = denoise_in(self.steps, denoise, self._tensor(x_0))  # (B, drawn, L)
+        latent = without_jump(past, latent, model.normaliser.is_pose)
         rows: FloatArray = model.normaliser.decode(latent).cpu().numpy()
         return rows
 

@@ -36,7 +36,7 @@ class DiTConfig:
         heads: attention heads per block.
         mlp_ratio: width of a block's inner layer over ``hidden``.
         sound_kernel: frames seen by each of the two convolutions over the sound; odd.
-        pose_noise_s: time constant in seconds of the noise that pose is made from (``sampler.smooth_noise``); 0 is
+        pose_noise_s: time constant in seconds of the noise that pose is made from (``sampler.smoothing``); 0 is
             white noise.
     """
 

@@ -16,7 +16,7 @@ from shared.motion import ROW, check_rows, neutral_rows
 
 FloatArray = NDArray[np.float32]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MAX_STATE_BYTES = 64 * 1024
 
 

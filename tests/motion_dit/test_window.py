@@ -57,7 +57,7 @@ def test_missing_fields_are_refused(field: str) -> None:
         read_state(pack(value), 1, 10)
 
 
-@pytest.mark.parametrize("data", [b"\xc1", b"\x01", pack([1]), pack({"v": 1, "rows": 3, "ev": 1})])
+@pytest.mark.parametrize("data", [b"\xc1", b"\x01", pack([1]), pack({"v": 2, "rows": 3, "ev": 1})])
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(BadMessage):
         read_state(data, 1, 10)

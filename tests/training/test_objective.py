@@ -82,7 +82,7 @@ def test_the_loss_falls_with_its_gradient_and_repeats_with_its_seed(p_own_contex
     batch, weights = _batch(), LossWeights(p_own_context=p_own_context)
     model = _model(_windows().rows())
     objective = Objective(model, weights)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
 
     def loss(step: int) -> torch.Tensor:
         losses: dict[str, torch.Tensor] = objective(model, batch, torch.Generator().manual_seed(step), 1.0)
@@ -90,7 +90,7 @@ def test_the_loss_falls_with_its_gradient_and_repeats_with_its_seed(p_own_contex
 
     first = loss(0)
     assert torch.equal(first, loss(0))
-    for step in range(40):
+    for step in range(12):
         optimizer.zero_grad()
         loss(step).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -107,9 +107,9 @@ def test_the_networks_own_context_comes_with_a_target_that_goes_on_from_it() -> 
     rest, past, target = objective._own_context(model, batch, clean, torch.Generator().manual_seed(1))
     assert past.shape[1] == CONFIG.context
     assert rest.features.shape[1] == CONFIG.context + target.shape[1] < batch.features.shape[1]
-    assert torch.allclose(past, torch.full_like(past, 2.0), atol=1e-4)
     n = target.shape[1]
     exp = ~model.normaliser.is_pose
+    assert torch.allclose(past[..., exp], torch.full_like(past[..., exp], 2.0), atol=1e-4)
     gap = (target[:, 0] - past[:, -1]).abs() / (clean[:, -n] - past[:, -1]).abs().clamp(min=0.5)
     assert float(gap[:, exp].mean()) < 0.6  # the first step is a part of the way
     torch.testing.assert_close(target[:, -1][:, exp], clean[:, -1][:, exp], atol=1e-3, rtol=0)
