@@ -1,0 +1,1 @@
+"""Videos of people talking -> sharded training windows."""
