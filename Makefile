@@ -42,10 +42,10 @@ lint: $(READY) ## check format, ruff, mypy and import contracts
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 
-test: $(READY) ## run every test: real Redis, Celery, workers and whole jobs included
+test: $(READY) ## run every test in two processes (ARGS=-n0: in one): real Redis, Celery, workers and whole jobs included
 	@sh deploy/prometheus.sh
 	@sh deploy/browser.sh
-	@$(WITH_ENV) $(BIN)/python -m pytest $(ARGS)
+	@$(WITH_ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(READY) ## run the inner loop: no processes, under a minute
 	@$(WITH_ENV) $(BIN)/python -m pytest -m "not redis and not slow and not stack" $(ARGS)
@@ -64,6 +64,7 @@ page: $(READY) ## a page to try it in a browser (HOST, PORT, URL of a running ga
 
 bench: $(READY) ## measure the whole stack on this machine
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_stages
+	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_motion
 	@$(WITH_ENV) $(BIN)/python -m tests.benchmarks.bench_job $(ARGS)
 
 smoke: $(READY) ## prove docker-compose.yml on a Docker engine: build, run, kill, measure, tear down (10 to 40 minutes)

@@ -53,7 +53,8 @@ def lip_figures(clips: Sequence[Labelled]) -> dict[str, float]:
             f"{prefix}speech_p95": float(np.quantile(every[said], 0.95)),
         }
     found, wanted = (np.concatenate(openings) for _, openings in pairs)
-    figures["target_correlation"] = float(np.corrcoef(found, wanted)[0, 1])
+    moves = found.std() > 0 and wanted.std() > 0
+    figures["target_correlation"] = float(np.corrcoef(found, wanted)[0, 1]) if moves else float("nan")
     figures["n_bilabials"] = float(len(_over(clips, pairs[0][1], is_bilabial, np.min)))
     figures["n_open_vowels"] = float(len(_over(clips, pairs[0][1], is_open_vowel, np.max)))
     return figures

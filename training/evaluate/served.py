@@ -3,7 +3,7 @@
 Nothing here decides anything: every step is the services' own function. Knows no Redis and no renderer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class System:
 def load_system(encoder: Path | None = None, motion: Path | None = None) -> System:
     """Load the shipped encoder and motion model, or others in their place.
 
+    The look-ahead is the checkpoint's own, so that a model can be tried before a bundle names it.
+
     Args:
         encoder: folder with config.json and model.safetensors; None for the shipped one.
         motion: checkpoint of the motion model; None for the shipped one.
@@ -52,7 +54,7 @@ def load_system(encoder: Path | None = None, motion: Path | None = None) -> Syst
             f"{path} wants {config.context} context frames and {config.feature_size} features; the encoder gives "
             f"{loaded.feature_size}, the bundle {geometry.context}. Take weights that were trained together."
         )
-    return System(loaded, MotionGenerator(model), geometry)
+    return System(loaded, MotionGenerator(model), replace(geometry, lookahead=config.lookahead))
 
 
 def features_of_speech(system: System, pcm: NDArray[np.int16]) -> list[FloatArray]:
