@@ -76,7 +76,7 @@ def write_heads(model: EncoderWithHeads, encoder_sha256: str, path: Path) -> Non
     """Write the heads as float16, bound to the encoder's file."""
     heads = {key: value for key, value in model.state_dict().items() if not key.startswith("encoder.")}
     state = {key: value.to(torch.float16).contiguous() for key, value in heads.items()}
-    save_file(state, path, metadata={"format": "pt", "classes": " ".join(CLASSES), SHA_KEY: encoder_sha256})
+    save_file(state, path, metadata={SHA_KEY: encoder_sha256})  # one key: several would be written in any order
     path.chmod(0o644)
 
 

@@ -6,7 +6,7 @@
     python -m training.train_encoder --export FOLDER         # the same as a folder for TH_ENCODER_PATH
 
 The learning rate follows the clock, not a step count: a run takes the minutes it is given, on any machine.
-``--bfloat16`` is twice as fast on processors that have its instructions (avx512_bf16), and ten times slower elsewhere.
+``--bfloat16`` is 1.5 times as fast on processors with avx512_bf16, and ten times slower elsewhere.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def export(run: Path, folder: Path | None = None) -> None:
     weights_path = EMBEDDED_WEIGHTS if folder is None else folder / "model.safetensors"
     model = load_run(run)
     state = {key: value.half().contiguous() for key, value in model.encoder.state_dict().items()}
-    data = save(state, metadata={"format": "pt", "classes": " ".join(CLASSES)})
+    data = save(state, metadata={"format": "pt"})
     weights_path.write_bytes(data)
     weights_path.chmod(0o644)
     config = read_config() | {"sha256": hashlib.sha256(data).hexdigest()}
