@@ -89,18 +89,19 @@ def test_breaths_sound_in_pauses(corpus: Path, p_breath: float, breathes: bool) 
             assert (int((pause > 1e-4).sum()) > 8) == breathes
 
 
-def test_closures_weigh_more() -> None:
-    torch.manual_seed(0)
+def test_missed_closures_cost_more_and_missed_silence_less() -> None:
     model = new_model(read_config())
     for p in (model.classify.weight, model.classify.bias, model.open.weight, model.open.bias):
         torch.nn.init.zeros_(p)
-    model.classify.bias.data[CLASSES.index("SIL")] = 5.0
+    model.classify.bias.data[CLASSES.index("AX")] = 5.0
     wave, openness = torch.zeros(1, 720 + 9 * 320), torch.zeros(1, 10)
-    classes = torch.zeros(1, 10, dtype=torch.int64)
-    classes[0, 5:] = CLASSES.index("DD")
-    plain = loss_of(model, Batch(wave, classes, openness))
-    classes[0, 5:] = CLASSES.index("PP")
-    assert loss_of(model, Batch(wave, classes, openness)) > 1.1 * plain
+    losses = []
+    for missed in ("PP", "FF", "DD", "SIL"):
+        classes = torch.full((1, 10), CLASSES.index("AX"))
+        classes[0, 5:] = CLASSES.index(missed)
+        losses.append(float(loss_of(model, Batch(wave, classes, openness)).detach()))
+    assert losses[0] == pytest.approx(losses[1])
+    assert losses[1] > 1.1 * losses[2] > 1.2 * losses[3]
 
 
 def test_the_learning_rate_warms_up_and_falls_to_one_percent() -> None:
