@@ -113,10 +113,9 @@ def option_elements() -> dict[str, gr.components.Component]:
             output = gr.Radio(OUTPUTS, value="square", label="Picture")
         with gr.Row():
             low, high = RANGES["blinks_per_minute"]
-            blinks_per_minute = gr.Number(
-                label="Blinks per minute", minimum=low, maximum=high, value=None, placeholder="as people do",
-                info=f"0 never, {high:g} at most",
-            )  # fmt: skip
+            blinks_per_minute = gr.Textbox(  # a number's element would send 0 when it is empty
+                label="Blinks per minute", placeholder="as people do", info=f"{low:g} never, {high:g} at most"
+            )
             seed = gr.Textbox(label="Seed", placeholder="drawn for you", info="the same seed, the same video")
     return {
         "seed": seed,
