@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from services.motion_dit.generator import STEPS
+from services.motion_dit.generator import EXPRESSION_TEMPERATURE, STEPS
 from services.motion_dit.joint import return_from, without_jump
 from services.motion_dit.model import MotionDiT
 from services.motion_dit.sampler import denoise_in, smoothing
@@ -208,7 +208,9 @@ class Objective(nn.Module):
             predicted: Tensor = model(torch.cat([before, x], dim=1), x.new_full((len(x),), t), condition)
             return predicted[:, context:].float()
 
-        drawn = denoise_in(STEPS, denoise, self._noise(clean[:, context:seen], rng))
+        x_0 = self._noise(clean[:, context:seen], rng)
+        cooler = torch.where(self.is_pose, x_0, EXPRESSION_TEMPERATURE * x_0)
+        drawn = denoise_in(STEPS, denoise, cooler, self.is_pose.float())
         past = torch.cat([before, without_jump(before, drawn, self.is_pose)], dim=1)[:, n_new:end]
         offset = past[:, -2:] - clean[:, end - 2 : end]
         target = clean[:, end:] + return_from(offset, n_frames - end, self.is_pose)

@@ -26,6 +26,9 @@ FloatArray = NDArray[np.float32]
 # Fitted so that a Gaussian of any width comes out as wide as it is (decision 0016).
 STEPS = Steps(times=(0.0, 0.199, 0.582, 0.889), lean=(0.0, 0.559, 0.355, 0.879))
 
+# Sound says what the mouth does; full noise makes closures uncertain and adds nothing that is wanted (decision 0016).
+EXPRESSION_TEMPERATURE = 0.3
+
 
 class MotionGenerator:
     """A network on a device with the steps of its sampler; immutable, shared by all jobs."""
@@ -76,7 +79,9 @@ class MotionGenerator:
         n_drawn = features.shape[1] - self.context  # new frames and those looked ahead at
         hop, shape = n_drawn - self.lookahead, (n_drawn, self.model.config.latent_size)
         white = np.stack([noise(r.seed, r.state.window, shape) for r in requests])  # (B, drawn, L)
-        x_0 = np.where(self._is_pose, smoothing(n_drawn, self.model.config.pose_noise_s) @ white, white)
+        x_0 = np.where(
+            self._is_pose, smoothing(n_drawn, self.model.config.pose_noise_s) @ white, EXPRESSION_TEMPERATURE * white
+        ).astype(np.float32)
         rows = self._sample(features, tracks, context, x_0)[:, :hop]  # (B, hop, 70)
         if not np.isfinite(rows).all():
             raise NonFiniteOutput("the motion network produced NaN or infinity; check its weights and the features")
@@ -115,8 +120,9 @@ class MotionGenerator:
             predicted: torch.Tensor = model(window, window.new_full((n_batch,), t), condition)
             return predicted[:, self.context :]
 
-        latent = denoise_in(self.steps, denoise, self._tensor(x_0))  # (B, drawn, L)
-        latent = without_jump(past, latent, model.normaliser.is_pose)
+        is_pose = model.normaliser.is_pose
+        latent = denoise_in(self.steps, denoise, self._tensor(x_0), is_pose.float())  # (B, drawn, L)
+        latent = without_jump(past, latent, is_pose)
         rows: FloatArray = model.normaliser.decode(latent).cpu().numpy()
         return rows
 

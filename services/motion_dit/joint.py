@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.timeline import FPS
 
-POSE_TAUS_S = (0.6, 0.15)
+POSE_TAUS_S = (0.6, 0.12)
 EXPRESSION_TAU_FRAMES = 2.0
 
 

@@ -63,7 +63,7 @@ def smoothing(n_frames: int, time_constant_s: float) -> NDArray[np.float32]:
     """Matrix that turns white noise into the smooth noise of head motion: (N, N) float32, S with S S^T its covariance.
 
     A stationary autoregressive process of second order and unit variance, with the poles of the head motion that the
-    network is trained on: time constants tau and tau / 4. Noise that moves like the motion to be made leaves the
+    network is trained on: time constants tau and tau / 5. Noise that moves like the motion to be made leaves the
     network little to do, so that few steps lose none of the head motion (decision 0016).
 
     Args:
@@ -72,13 +72,13 @@ def smoothing(n_frames: int, time_constant_s: float) -> NDArray[np.float32]:
     """
     if time_constant_s == 0.0:
         return np.eye(n_frames, dtype=np.float32)
-    a, b = (float(np.exp(-1.0 / (FPS * tau))) for tau in (time_constant_s, time_constant_s / 4))
+    a, b = (float(np.exp(-1.0 / (FPS * tau))) for tau in (time_constant_s, time_constant_s / 5))
     lag = np.abs(np.subtract.outer(np.arange(n_frames), np.arange(n_frames)))
     covariance = a ** (lag + 1) * (1 - b * b) - b ** (lag + 1) * (1 - a * a)
     return np.linalg.cholesky(covariance / covariance[0, 0]).astype(np.float32)
 
 
-def denoise_in(steps: Steps, denoise: Denoiser, x_0: Tensor) -> Tensor:
+def denoise_in(steps: Steps, denoise: Denoiser, x_0: Tensor, leaning: Tensor) -> Tensor:
     """Follow the flow from noise to motion.
 
     Each step goes straight towards D_i + lean_i (D_i - D_{i-1}), D being the denoiser's predictions of x_1: Euler's
@@ -89,6 +89,7 @@ def denoise_in(steps: Steps, denoise: Denoiser, x_0: Tensor) -> Tensor:
         steps: times and extrapolations.
         denoise: prediction of x_1 at (x, t).
         x_0: start.
+        leaning: factor on the lean of each coordinate, broadcast to x_0; 0 is Euler's method.
 
     Returns:
         x at time 1, shape of x_0.
@@ -96,7 +97,7 @@ def denoise_in(steps: Steps, denoise: Denoiser, x_0: Tensor) -> Tensor:
     x, before = x_0, None
     for begin, end, lean in zip(steps.times, (*steps.times[1:], 1.0), steps.lean, strict=True):
         predicted = denoise(x, begin)
-        aim = predicted if before is None else predicted + lean * (predicted - before)
+        aim = predicted if before is None else predicted + lean * leaning * (predicted - before)
         share = (end - begin) / (1.0 - begin)
         x, before = x + share * (aim - x), predicted
     return x
