@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared.errors import BadMessage, VersionMismatch
-from shared.protocol import GROUP, Stage, Unit, stream_key
+from shared.protocol import GROUP, OLDEST_VERSION, VERSION, Stage, Unit, stream_key
 from shared.redis_client import connect
 from shared.streams import Backlog, Consumer, Entry, backlog
 
@@ -78,6 +78,12 @@ def test_a_lost_reply_is_found_again(client: "Redis") -> None:
     client.xgroup_create(RENDER, GROUP, id="0")
     client.xreadgroup(GROUP, "a", {RENDER: ">"})
     assert [entry.entry_id for entry in consumer.own_pending(10)] == [entry_id]
+
+
+@pytest.mark.parametrize("version", range(OLDEST_VERSION, VERSION + 1))
+def test_entries_of_older_versions_are_still_read(version: int) -> None:
+    fields = {b"v": str(version).encode(), b"job": b"0-a", b"unit": b"render:0"}
+    assert Entry(RENDER, "1-0", Stage.RENDER, fields).parse() == ("0-a", Unit(Stage.RENDER, 0))
 
 
 @pytest.mark.parametrize(

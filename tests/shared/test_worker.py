@@ -23,7 +23,7 @@ from shared.errors import (
     WeightsMismatch,
 )
 from shared.jobs import JobStore
-from shared.protocol import JobState, Stage, heartbeat_key, stream_key
+from shared.protocol import VERSION, JobState, Stage, heartbeat_key, stream_key
 from shared.redis_client import AWAY
 from shared.settings import Settings
 from shared.worker import Task, serve
@@ -168,7 +168,7 @@ def test_a_damaged_payload_becomes_a_dead_letter(redis_url: str, store: JobStore
 def test_undecodable_entries_become_dead_letters_and_newer_versions_stay(redis_url: str, store: JobStore) -> None:
     stream = stream_key("0", Stage.ENCODE, "embedded")
     store.client.xadd(stream, {"what": "ever"})
-    newer = store.client.xadd(stream, {"v": "2", "things": "unknown"})
+    newer = store.client.xadd(stream, {"v": str(VERSION + 1), "things": "unknown"})
     with running(Scripted("encoder", store, lambda tasks: None), redis_url):
         eventually(lambda: len(dead_letters(store.client)) == 1)
         eventually(lambda: [entry.encode() for entry in pending(store.client, Stage.ENCODE)] == [newer])
