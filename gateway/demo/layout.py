@@ -105,10 +105,10 @@ def option_elements() -> dict[str, gr.components.Component]:
             expressiveness = _slider("expressiveness", "Expressiveness", "0 flat, 1.5 strong")
         with gr.Row():
             emotion = gr.Dropdown(EMOTIONS, value=DEFAULTS.emotion.value, label="Emotion", info="while speaking")
-            emotion_strength = _slider("emotion_strength", "Strength of the emotion", "0 none, 1 full")
+            emotion_strength = _slider("emotion_strength", "Strength", "of the emotion")
         with gr.Row():
-            gaze_x = _slider("gaze_x", "Look aside", "-1 to your left, 1 to your right")
-            gaze_y = _slider("gaze_y", "Look up or down", "-1 down, 1 up")
+            gaze_x = _slider("gaze_x", "Look aside", "as you see it")
+            gaze_y = _slider("gaze_y", "Look up", "or down")
         with gr.Row():
             output = gr.Radio(OUTPUTS, value="square", label="Picture")
         with gr.Row():
