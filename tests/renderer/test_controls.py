@@ -4,6 +4,7 @@ import pytest
 from services.renderer.embedded.controls import (
     FIELD_INDEX,
     angles,
+    beyond,
     controls_of,
     jaw_from_opening,
     rotations,
@@ -44,6 +45,27 @@ def test_gaze_up_is_negative_y_and_blinks_stay_on_their_side() -> None:
     (left,) = controls_of(rows(blink_left=1.0))
     assert left.blink[0] > 0.9
     assert left.blink[1] < 0.1
+
+
+def test_brows_raised_and_drawn_together_slant_and_either_alone_does_not() -> None:
+    names = ("brow_raise", "brow_frown", "brow_oblique")
+    both, up, together = (
+        [float(controls_of(rows(**sliders))[0].fields[FIELD_INDEX[name]]) for name in names]
+        for sliders in ({"brow_raise": 0.8, "brow_frown": 0.5}, {"brow_raise": 0.8}, {"brow_frown": 0.5})
+    )
+    assert both == pytest.approx([0.3, 0.0, 0.5], abs=0.03)
+    assert up == pytest.approx([0.8, 0.0, 0.0], abs=0.03)
+    assert together == pytest.approx([0.0, 0.5, 0.0], abs=0.03)
+
+
+def test_lids_open_wider_within_limits_and_follow_the_gaze_but_not_small_glances() -> None:
+    (wide,) = controls_of(rows(blink_left=-0.3, blink_right=-0.6))
+    assert wide.blink == pytest.approx((-0.3, -0.4), abs=0.03)
+    (up,), (down,), (glance,) = (controls_of(rows(gaze_y=value)) for value in (0.7, -0.7, 0.12))
+    assert max(up.blink) < -0.1
+    assert min(down.blink) > 0.1
+    assert glance.blink == pytest.approx((0.0, 0.0), abs=0.02)
+    assert [beyond(value, 0.15) for value in (-0.25, 0.1, 0.25)] == pytest.approx([-0.1, 0.0, 0.1])
 
 
 def test_reference_row_shows_the_portrait_itself() -> None:
