@@ -104,7 +104,7 @@ def test_less_than_two_seconds_in_common_are_refused() -> None:
     ],
 )
 def test_wrong_arrays_are_refused(tmp_path: Path, arrays: dict[str, NDArray[np.float64]], reason: str) -> None:
-    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UnsupportedMedia, match=reason):
         read_reference(tmp_path / "a.npz")
 
