@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 
 SHARDS_INDEX = "manifest.json"
-WIDE = 1.2  # root mean square of a coordinate above which it is rescaled
+WIDE = 1.2  # root mean square of a coordinate above which its unit changes
 FAR_OUTSIDE = 0.2  # share of the expression's variance that a fine-tuned network cannot say; above it a warning
 
 
@@ -126,25 +126,20 @@ def check_fits(network: DiTConfig, facts: SourceFacts, name: str) -> None:
         )
 
 
-@torch.no_grad()
 def widen(model: MotionDiT, rows: FloatArray) -> None:
-    """Rescale coordinates in which new motion (N, 70) is larger than unit variance, in place.
+    """Give coordinates in which new motion (N, 70) is larger than unit variance a larger unit, in place.
 
     A coordinate that hardly moved in the data it was fitted to can be ten times as large in other data and would then
-    rule the loss. With z' = z / s, s the root mean square of z where that is above `WIDE`, all layers that read or
-    write z are scaled against it, so the network's map from clean motion to motion stays the same.
+    rule the loss, and lie far outside what the network has seen. Its unit becomes its root mean square in the new
+    data, where that is above `WIDE`; the network reads and writes numbers of the size that it knows.
     """
     normaliser = model.normaliser
     rms = normaliser.encode(torch.from_numpy(rows)).square().mean(dim=0).sqrt()  # (L,)
-    s = torch.where(rms > WIDE, rms, 1.0)
-    normaliser.decode_matrix.mul_(s[:, None])
-    normaliser.encode_matrix.div_(s)
-    model.motion.weight.mul_(s)
-    model.anchor.weight.mul_(s.repeat(2))
-    model.final.weight.div_(s[:, None])
-    model.final.bias.div_(s)
-    if float(s.max()) > 1.0:
-        log.info("coordinates widened for this data by %s", [round(float(factor), 2) for factor in s])
+    unit = torch.where(rms > WIDE, rms, 1.0)
+    normaliser.decode_matrix.mul_(unit[:, None])
+    normaliser.encode_matrix.div_(unit)
+    if float(unit.max()) > 1.0:
+        log.info("coordinates widened for this data by %s", [round(float(factor), 2) for factor in unit])
 
 
 def span_of(model: MotionDiT, rows: FloatArray) -> Span:
