@@ -35,7 +35,7 @@ GAZE_STD = (0.08, 0.05)
 GAZE_X_PER_YAW, GAZE_Y_PER_PITCH = 0.02, 0.02
 BLINK_BROW, BLINK_GAZE_Y, RIGHT_LID_RATIO = -0.05, -0.08, 0.97
 BROW_GAIN, BROW_LOUDNESS = 0.25, 0.75
-STRESS_GAIN, STRESS_LOUDNESS, STRESS_TAU_S = 0.22, 0.3, 0.12
+STRESS_GAIN, SPEECH_LOUDNESS, STRESS_LOUDNESS, STRESS_TAU_S = 0.25, 0.65, 0.1, 0.2
 BROW_PER_PITCH = -0.02
 EASE_IN_S = 1.0
 
@@ -92,9 +92,8 @@ def head_pose(jaw: FloatArray, loudness: FloatArray, rng: np.random.Generator) -
 def brow_raise(loudness: FloatArray) -> NDArray[np.float64]:
     """Brows go up a little where a word stands out of its surroundings, and stay up in long loud speech: (N,)."""
     slow = one_pole(loudness, BROW_TAU_S)
-    stress = one_pole(
-        np.clip((one_pole(loudness, STRESS_TAU_S) - slow - 0.05) / STRESS_LOUDNESS, 0.0, 1.0), STRESS_TAU_S
-    )
+    above = one_pole(loudness, STRESS_TAU_S) - np.maximum(slow, SPEECH_LOUDNESS)
+    stress = one_pole(np.clip(above / STRESS_LOUDNESS, 0.0, 1.0), STRESS_TAU_S)
     return np.asarray(
         STRESS_GAIN * stress + BROW_GAIN * np.maximum(0.0, slow - BROW_LOUDNESS) / (1 - BROW_LOUDNESS), np.float64
     )

@@ -25,6 +25,7 @@ FloatArray = NDArray[np.float32]
 
 MIN_EXP_STD = 1e-4
 FULL_PRESS = 0.4
+WIDE_OPENING = 0.2
 SEAM_FRAMES = 3  # new frames right behind the context, which must go on from it
 READOUT_WEIGHTS = {
     "lips": 3.0,
@@ -48,6 +49,7 @@ class LossWeights:
         seam: weight of the frames right behind the context and of their steps, inside the velocity term.
         readout: weight of the readouts.
         closure: further weight of pressed lips in the readouts.
+        vowel: the same of open lips, so that a vowel between two closures is not lost.
         touch: weight of any opening that is left where lips are pressed.
     """
 
@@ -58,7 +60,8 @@ class LossWeights:
     seam: float = 1.0
     readout: float = 1.0
     closure: float = 2.0
-    touch: float = 0.3
+    vowel: float = 1.0
+    touch: float = 0.2
 
 
 def fit_normaliser(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -170,7 +173,9 @@ class Objective(nn.Module):
         joint = error[:, :SEAM_FRAMES].square().mean() + steps[:, :SEAM_FRAMES].square().mean()
         velocity = steps.square().mean() + weights.seam * joint
         heard, pressed = has_sound.float()[:, None, None], self.pressed(target)
-        readout = ((error @ self.readouts).square() * heard * (1.0 + weights.closure * pressed)).mean()
+        opened = ((target @ self.opening + self.opening_mean) / WIDE_OPENING).clamp(0.0, 1.0)[..., None]
+        emphasis = heard * (1.0 + weights.closure * pressed + weights.vowel * opened)
+        readout = ((error @ self.readouts).square() * emphasis).mean()
         left_open = (predicted @ self.opening + self.opening_mean).clamp(min=0.0)[..., None] / 0.1
         touch = (left_open.square() * pressed.square() * heard).mean()
         total = x + weights.velocity * velocity + weights.readout * readout + weights.touch * touch

@@ -4,7 +4,7 @@ import pytest
 from services.motion_dit.controls import POSE_LIMITS_DEG
 from shared.motion import EXP, PYR, SLIDER_INDEX, neutral_row, sliders_from_exp
 from shared.timeline import FPS
-from training.head_motion import STD_DEG, TAUS_S, Motion, add_head_and_eyes, ar2, nods
+from training.head_motion import STD_DEG, TAUS_S, Motion, add_head_and_eyes, ar2, brow_raise, nods
 
 
 def _motion(seed: int = 0, n_frames: int = 4000) -> Motion:
@@ -61,3 +61,17 @@ def test_steps_are_small_and_finite() -> None:
 def test_heads_differ_and_repeat() -> None:
     assert np.array_equal(_motion(1).rows, _motion(1).rows)
     assert not np.allclose(_motion(1).rows[:, PYR], _motion(2).rows[:, PYR])
+
+
+def test_brows_mark_what_stands_out_and_rest_in_steady_or_absent_speech() -> None:
+    steady = np.full(250, 0.7, np.float32)
+    stressed = steady.copy()
+    stressed[150:160] = 1.0
+    silent = np.zeros(250, np.float32)
+    lift = brow_raise(stressed)
+    assert lift[150:170].max() > 0.08
+    assert lift[100:148].max() < 0.03
+    assert lift[190:].max() < 0.03
+    assert brow_raise(steady)[50:].max() < 0.03
+    assert not brow_raise(silent).any()
+    assert brow_raise(np.ones(250, np.float32)).max() <= 0.5
