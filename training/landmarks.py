@@ -59,8 +59,9 @@ class TrackedVideo:
 
     @property
     def fps(self) -> float:
-        """Pictures per second, by the median distance; 25 for a single picture."""
-        return 1.0 / float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else float(FPS)
+        """Pictures per second on average; 25 for a single picture."""
+        steps = len(self.times_s) - 1
+        return steps / float(self.times_s[-1] - self.times_s[0]) if steps else float(FPS)
 
     @property
     def is_found(self) -> NDArray[np.bool_]:
