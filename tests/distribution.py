@@ -6,7 +6,7 @@ from xdist.scheduler import LoadFileScheduling
 
 WITH_STACKS = {PurePosixPath("tests/deploy"), PurePosixPath("tests/integration")}
 # Short lists of long tests: they start a stack of their own and fill up a process that has run out of other work.
-APART = {"test_joyvasa.py", "test_liveportrait.py", "test_memory.py"}
+APART = {"test_joyvasa.py", "test_liveportrait.py", "test_memory.py", "test_own_bundle.py"}
 STACKS = "stacks"
 
 
