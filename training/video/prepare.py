@@ -174,6 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         method: Method = args.motion
+        if args.min_clip_s < Limits.clip_s[0]:
+            raise ConfigurationError(
+                f"--min-clip-s is {args.min_clip_s:g}; expected at least {Limits.clip_s[0]:g}: whether the lips of a "
+                "shorter clip belong to its sound cannot be told from chance."
+            )
         limits = Limits(face_px=args.min_face_px, clip_s=(args.min_clip_s, Limits.clip_s[1]))
         geometry = load_bundle(args.bundle).geometry
         if args.lookahead is not None:

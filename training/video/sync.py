@@ -2,9 +2,9 @@
 
 The measured lip opening is compared with the loudness of the sound, both low-passed by a Hann window of 5 frames and
 less their running mean over a second (what is left are syllables). r(k) is their correlation when the lips are taken k
-frames later. The lag is the k of the largest r within `MAX_LAG` frames; it counts as certain when it stands out from
-the r at lags that no recording has, the null: r(k) for 25 <= |k| <= 75 frames. A clip whose best r does not pass the
-null's 95th percentile shows somebody else, or lips that do not move with the sound.
+frames later. The lag is the k of the largest r within `MAX_LAG` frames. That r must beat the null: the best r within as
+many neighbouring lags, at places where no recording is (25 <= |k| <= 75 frames), 95th percentile. A clip that does not
+shows somebody else, or lips that do not move with the sound.
 """
 
 from dataclasses import dataclass
@@ -32,18 +32,13 @@ class Sync:
         r0: correlation as recorded.
         r: correlation at the best lag.
         lag: frames that the lips come later than the sound; negative: earlier.
-        null: 95th percentile of the correlation at impossible lags.
+        null: 95th percentile of the best correlation around impossible lags.
     """
 
     r0: float
     r: float
     lag: int
     null: float
-
-    @property
-    def is_spoken(self) -> bool:
-        """The lips move with the sound."""
-        return self.r > self.null
 
 
 def measure_sync(opening: Floats, loudness: Floats) -> Sync:
@@ -56,11 +51,20 @@ def measure_sync(opening: Floats, loudness: Floats) -> Sync:
     lips, sound = _syllables(opening), _syllables(loudness)
     lags = np.arange(-MAX_LAG, MAX_LAG + 1)
     r = np.array([_correlation(lips, sound, int(lag)) for lag in lags])
-    low, high = NULL_LAGS
-    far = [lag for lag in range(-high, high + 1) if low <= abs(lag) < len(lips) // 2]
-    null = float(np.quantile([_correlation(lips, sound, lag) for lag in far], NULL_QUANTILE)) if far else 1.0
+    null = _null(lips, sound)
     best = int(np.argmax(r))
     return Sync(round(float(r[MAX_LAG]), 4), round(float(r[best]), 4), int(lags[best]), round(null, 4))
+
+
+def _null(lips: Doubles, sound: Doubles) -> float:
+    """What the best correlation of 21 neighbouring lags reaches by chance; 1 for clips too short to tell."""
+    low, high = NULL_LAGS
+    last = min(high, len(lips) // 2 - 1)
+    bests: list[float] = []
+    for side in (1, -1):
+        r = [_correlation(lips, sound, side * lag) for lag in range(low, last + 1)]
+        bests += [max(r[at : at + 2 * MAX_LAG + 1]) for at in range(max(0, len(r) - 2 * MAX_LAG))]
+    return float(np.quantile(bests, NULL_QUANTILE)) if bests else 1.0
 
 
 def _correlation(lips: Doubles, sound: Doubles, lag: int) -> float:

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from services.motion_dit.events import BLINK
 from shared.errors import ConfigurationError
-from shared.motion import EXP, PITCH, ROLL, SLIDER_INDEX, YAW, lip_opening, sliders_from_exp
 from shared.timeline import SAMPLES_PER_FRAME
 from tests.training.video.conftest import SMALL, Talk
+from training.video.agreement import compare
 from training.video.prepare import main, plan, prepare, split_of
 from training.video.process import Recipe, stamps
 from training.video.reader import read_manifest
 from training.video.shards import shard_path
-
-
-def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def test_measured_motion_is_the_drawn_motion(talk: Talk, shards: tuple[Path, dict[str, object]]) -> None:
@@ -33,15 +29,16 @@ def test_measured_motion_is_the_drawn_motion(talk: Talk, shards: tuple[Path, dic
     drawn = talk.rows[clip.first_frame : clip.first_frame + clip.n_frames]
     assert clip.n_frames == len(rows) == len(talk.rows)
     assert arrays[f"{clip.name}.pcm"].shape == (len(rows) * SAMPLES_PER_FRAME,)
-    assert correlation(lip_opening(rows[:, EXP]), lip_opening(drawn[:, EXP])) > 0.9
-    for column in (PITCH, YAW, ROLL):
-        assert correlation(rows[:, column], drawn[:, column]) > 0.9
-        assert 0.5 < np.polyfit(drawn[:, column], rows[:, column], 1)[0] < 1.3
-    lids = sliders_from_exp(rows[:, EXP])[:, SLIDER_INDEX["blink_left"]]
-    shut = np.flatnonzero((lids[1:] > 0.5) & (lids[:-1] <= 0.5)) + 1
-    assert len(shut) == len(talk.blinks)
-    assert np.abs(shut - talk.blinks).max() <= 1
-    assert np.abs(arrays[f"{clip.name}.tracks"][:, 0] - np.clip(lids, 0, 1)).max() < 0.35
+    agreed = compare(rows, drawn)
+    assert agreed["opening_r"] > 0.9
+    assert agreed["closed_same"] > 0.9
+    for angle in ("pitch", "yaw", "roll"):
+        assert agreed[f"{angle}_r"] > 0.9
+        assert 0.5 < agreed[f"{angle}_slope"] < 1.3
+    assert agreed["blinks_drawn"] == agreed["blinks_found"] == agreed["blinks_matched"] == len(talk.blinks)
+    closure = arrays[f"{clip.name}.tracks"][:, BLINK]
+    assert closure.max() > 0.7
+    assert np.median(closure) == 0
     assert abs(clip.facts.lag_frames) <= 1
     assert clip.facts.sync_r > clip.facts.sync_null
 
@@ -112,3 +109,8 @@ def test_liveportrait_without_weights_is_a_clear_error(
     arguments = ["--videos", str(talk.path.parent), "--out", str(tmp_path), "--motion", "liveportrait"]
     assert main(arguments) == 2
     assert "--weights" in capsys.readouterr().err
+
+
+def test_clips_too_short_to_judge_are_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--videos", str(tmp_path), "--out", str(tmp_path), "--min-clip-s", "2"]) == 2
+    assert "--min-clip-s is 2" in capsys.readouterr().err

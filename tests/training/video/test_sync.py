@@ -18,8 +18,7 @@ def test_the_lag_of_the_lips_is_found(lag: int) -> None:
     lips = np.roll(sound, lag) + np.random.default_rng(2).normal(0, 0.1, 500).astype(np.float32)
     sync = measure_sync(lips, sound)
     assert sync.lag == lag
-    assert sync.is_spoken
-    assert sync.r > 0.8
+    assert sync.r > max(0.8, sync.null)
 
 
 def test_strange_lips_do_not_pass_more_often_than_chance() -> None:
@@ -29,8 +28,10 @@ def test_strange_lips_do_not_pass_more_often_than_chance() -> None:
 
 @pytest.mark.parametrize("lips", [np.zeros(300, np.float32), np.full(300, 0.2, np.float32)])
 def test_lips_that_stand_still_are_not_spoken(lips: NDArray[np.float32]) -> None:
-    assert not measure_sync(lips, syllables(3, 300)).is_spoken
+    sync = measure_sync(lips, syllables(3, 300))
+    assert sync.r <= sync.null
 
 
 def test_a_clip_too_short_for_a_null_is_not_spoken() -> None:
-    assert not measure_sync(syllables(4, 40), syllables(4, 40)).is_spoken
+    sync = measure_sync(syllables(4, 40), syllables(4, 40))
+    assert sync.r <= sync.null
