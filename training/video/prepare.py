@@ -27,7 +27,15 @@ import torch
 from tqdm import tqdm
 
 from shared.bundles import load_bundle
-from shared.errors import ConfigurationError, DependencyError, InputError, ModelError, TalkingHeadError
+from shared.errors import (
+    ConfigurationError,
+    DependencyError,
+    InputError,
+    ModelError,
+    NonFiniteOutput,
+    TalkingHeadError,
+    UnsupportedMedia,
+)
 from shared.timeline import FPS
 from training.sources import Split
 from training.video import liveportrait, motion
@@ -39,6 +47,8 @@ from training.video.shards import Manifest, hash_of, write_manifest
 log = logging.getLogger(__name__)
 
 HELD_SHARE = 0.1
+# What decoders, OpenCV and numerics raise for strange pictures; one such file must not end a long run.
+UNFORESEEN = (ArithmeticError, LookupError, RuntimeError, ValueError, cv2.error)
 
 
 def split_of(source: str, held_share: float) -> Split:
@@ -139,10 +149,14 @@ def _results(tasks: Sequence[Task], recipe: Recipe, jobs: int) -> Iterator[tuple
 
 
 def _attempt(task: Task, recipe: Recipe) -> Done | TalkingHeadError:
+    """Process a video; what is wrong with it alone comes back as its error, anything else is raised."""
     try:
         return process(task, recipe)
-    except InputError as error:
+    except (InputError, NonFiniteOutput) as error:
         return error
+    except UNFORESEEN as error:
+        log.debug("%s", task.source, exc_info=True)
+        return UnsupportedMedia(f"{task.path.name} cannot be measured ({type(error).__name__}: {error}); left out.")
 
 
 def _start_worker() -> None:

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from shared.errors import ArtifactUnavailable
 from shared.timeline import Geometry
 from training.sources import EncoderFacts, Split
 from training.video.quality import Facts
 
 FORMAT = "talkinghead-shards-1"
 MANIFEST = "manifest.json"
-RECORD, STAMP = "record", "stamp"
+HEADER, RECORD, STAMP = "shard", "record", "stamp"
 HASH_BLOCK_BYTES = 1 << 22
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -96,29 +97,38 @@ def stamp_of(**facts: object) -> str:
 
 
 def write_shard(path: Path, arrays: Arrays, stamp: str, record: Record | None = None) -> None:
-    """Write a shard aside, bring it to the disk, rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a shard aside, bring it to the disk, rename it.
+
+    Raises:
+        ArtifactUnavailable: the disk is full, or the folder cannot be written to.
+    """
     part = path.with_name(f"{path.stem}.{os.getpid()}.part")
-    metadata = {STAMP: stamp, RECORD: json.dumps(asdict(record)) if record else ""}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, metadata=metadata)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    # One entry: safetensors keeps several in no order, and equal shards have equal bytes.
+    metadata = {HEADER: json.dumps({STAMP: stamp, RECORD: asdict(record) if record else None})}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, metadata=metadata)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactUnavailable(f"{path} cannot be written: {error}. Make room or choose another --out.") from error
 
 
-def read_header(path: Path) -> dict[str, str]:
+def read_header(path: Path) -> dict[str, Any]:
     """Stamp and record of a shard; empty when there is none, or none that can be read."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError):
+            header: dict[str, Any] = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            return header
+    except (OSError, SafetensorError, ValueError):
         return {}
 
 
 def read_record(path: Path, stamp: str) -> Record | None:
     """The record of a shard that has this stamp."""
     header = read_header(path)
-    return parse_record(json.loads(header[RECORD])) if header.get(STAMP) == stamp else None
+    return parse_record(header[RECORD]) if header.get(STAMP) == stamp else None
 
 
 def parse_record(document: dict[str, Any]) -> Record:

@@ -9,13 +9,17 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter1d
 
 from services.renderer.embedded.prepare import prepare as prepare_portrait
 from services.renderer.embedded.renderer import Puppet
+from services.renderer.liveportrait.config import write_config
 from shared.media.portrait import decode_portrait
 from shared.motion import EXP, PYR, SLIDER_INDEX, SLIDERS, exp_from_sliders, neutral_rows
 from shared.timeline import FPS, Geometry
+from tests.parity.networks import synthetic_networks
+from tests.renderer.liveportrait.conftest import SMALL as SMALL_NETWORKS
 from tests.training.video.clips import SOUND_HZ, write_clip
 from training.video.prepare import plan, prepare
 from training.video.process import Recipe
@@ -92,3 +96,13 @@ def shards(
     (videos / "train" / "damaged.mp4").write_bytes(talk.path.read_bytes()[:3000])
     tasks, duplicates = plan(videos, 0.1, None)
     return out, prepare(tasks, recipe_for(out), 1, duplicates)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small motion extractor of drawn weights."""
+    folder = tmp_path_factory.mktemp("weights")
+    state = synthetic_networks(3, SMALL_NETWORKS).M.state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / "motion_extractor.safetensors")
+    write_config(folder, SMALL_NETWORKS)
+    return folder

@@ -11,23 +11,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from services.renderer.embedded.controls import rotations
-from services.renderer.liveportrait.config import write_config
 from shared.errors import WeightsMismatch
 from shared.motion import EXP, PYR, SCALE, neutral_row, neutral_rows
-from tests.parity.networks import synthetic_networks
-from tests.renderer.liveportrait.conftest import SMALL
 from training.video.decode import Picture
 from training.video.liveportrait import load_extractor, relative_rows, resting_frames, rows_from_pictures
 from training.video.measures import AT, MEASURES
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    state = {key: value.contiguous() for key, value in synthetic_networks(3, SMALL).M.state_dict().items()}
-    save_file(state, folder / "motion_extractor.safetensors")
-    write_config(folder, SMALL)
-    return folder
 
 
 def pictures(n: int, rate: int) -> Iterator[Picture]:

@@ -11,11 +11,12 @@ from safetensors.numpy import load_file
 
 from services.motion_dit.events import BLINK
 from shared.errors import ConfigurationError
+from shared.motion import EXP
 from shared.timeline import SAMPLES_PER_FRAME
 from tests.training.video.conftest import SMALL, Talk
 from training.video.agreement import compare
 from training.video.prepare import main, plan, prepare, split_of
-from training.video.process import Recipe, stamps
+from training.video.process import Recipe, process, stamps
 from training.video.reader import read_manifest
 from training.video.shards import shard_path
 
@@ -101,6 +102,26 @@ def test_a_folder_without_videos_is_a_clear_error(tmp_path: Path, capsys: pytest
         plan(tmp_path, 0.1, None)
     assert main(["--videos", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "holds no video" in capsys.readouterr().err
+
+
+def test_liveportrait_measures_the_same_clip(
+    talk: Talk,
+    shards: tuple[Path, dict[str, object]],
+    recipe_for: Callable[[Path], Recipe],
+    weights: Path,
+    tmp_path: Path,
+) -> None:
+    recipe = replace(recipe_for(tmp_path), method="liveportrait", weights=weights)
+    tasks, _ = plan(talk.path.parent, 0.1, None)
+    done = process(tasks[0], recipe)
+    (clip,) = done.record.clips
+    (by_sliders,) = (c for r in read_manifest(shards[0]).records for c in r.clips)
+    assert (clip.first_frame, clip.n_frames) == (by_sliders.first_frame, by_sliders.n_frames)
+    assert clip.facts == by_sliders.facts
+    rows = load_file(shard_path(tmp_path, "motion", done.record.key))[f"{clip.name}.rows"]
+    assert rows.shape == (clip.n_frames, 70)
+    assert rows[:, EXP].std() > 0
+    assert stamps(recipe) != stamps(recipe_for(tmp_path))
 
 
 def test_liveportrait_without_weights_is_a_clear_error(

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from shared.errors import ArtifactUnavailable
 from training.video.quality import Facts
 from training.video.shards import Clip, Record, hash_of, read_header, read_record, shard_path, stamp_of, write_shard
 
@@ -28,6 +30,12 @@ def test_a_record_survives_its_shard(tmp_path: Path) -> None:
     assert read_record(path, "stamp") == RECORD
     assert read_record(path, "another stamp") is None
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "motion").write_text("a file where a folder is wanted")
+    with pytest.raises(ArtifactUnavailable, match="cannot be written"):
+        write_shard(shard_path(tmp_path, "motion", RECORD.key), {}, "stamp", RECORD)
 
 
 def test_a_video_without_clips_has_a_shard_too(tmp_path: Path) -> None:
