@@ -91,6 +91,7 @@ def speech_figures(system: System, material: Material, seed: int) -> dict[str, o
     figures: dict[str, object] = {
         "minutes": round(sum(map(len, motions)) / FPS / 60, 2),
         "seams": seam_rows,
+        "first_window": first_window(system, motions),
         "blinks_per_minute": round(blinks, 2),
     }
     spectra: dict[str, dict[str, Cell]] = {}
@@ -157,6 +158,22 @@ def start_up(system: System, recordings: Sequence[Pcm], seed: int) -> dict[str, 
     rows = {part: _ratio_row(ratio) for part, ratio in ratios.items()}
     print_table(f"Jitter of the first window over the same sound in the second, {len(spoken)} pairs", rows)
     return {f"{part}_{name}": value for part, row in rows.items() for name, value in row.items()}
+
+
+def first_window(system: System, motions: Sequence[FloatArray]) -> dict[str, dict[str, Cell]]:
+    """Jitter (above 6 Hz) of the first window over that of all later frames of the same video, sound as it is."""
+    hop = system.geometry.hop
+    long = [rows for rows in motions if len(rows) >= 2 * hop]
+    if not long:
+        return {}
+    rows: dict[str, dict[str, Cell]] = {}
+    for part in PARTS:
+        fast = [st.jitter(curve(motion, part)) for motion in long]
+        first = np.array([_rms(values[:hop]) for values in fast])
+        later = np.array([_rms(values[hop:]) for values in fast])
+        rows[part] = _ratio_row(st.paired_ratio(first, later))
+    print_table(f"Jitter of the first window over that of later ones, {len(long)} videos as they are", rows)
+    return rows
 
 
 def diversity(system: System, recordings: Sequence[Pcm], seed: int, n_seeds: int) -> dict[str, Cell]:

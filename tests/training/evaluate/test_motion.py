@@ -12,7 +12,7 @@ from shared.media.audio import measure_level
 from shared.motion import EXP, PYR, neutral_rows
 from shared.timeline import encoder_span, frame_count, window_at, window_count
 from training.evaluate.__main__ import BAD_INPUT, main
-from training.evaluate.motion import curve, loop, without_lead
+from training.evaluate.motion import curve, first_window, loop, without_lead
 from training.evaluate.served import System, load_system, motion_of_speech
 
 
@@ -53,6 +53,19 @@ def test_curves_are_the_columns_they_name() -> None:
     assert np.array_equal(curve(rows, "lips"), np.zeros((4, 1)))
 
 
+def test_a_first_window_that_trembles_is_seen(system: System) -> None:
+    rng = np.random.default_rng(0)
+    motions = []
+    for _ in range(6):
+        rows = neutral_rows(3 * system.geometry.hop)
+        rows[:, PYR] = rng.normal(size=(len(rows), 3))
+        rows[: system.geometry.hop, PYR] *= 3.0
+        motions.append(rows)
+    pose = first_window(system, motions)["pose"]
+    assert pose["ratio"] == pytest.approx(3.0, rel=0.1)
+    assert first_window(system, [neutral_rows(20)]) == {}
+
+
 def test_a_loop_lasts_as_long_as_asked_and_repeats() -> None:
     one, two = np.arange(16_000, dtype=np.int16), np.arange(8_000, dtype=np.int16)
     looped = loop([one, two], 4.0)
@@ -78,7 +91,7 @@ def test_wrong_use_ends_with_status_2_and_says_why(tmp_path: Path, capsys: pytes
     assert "none.safetensors" in capsys.readouterr().err
 
 
-def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_no_nan() -> None:
     from training.evaluate.__main__ import _finite
 
     assert json.dumps(_finite({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": 2}})) == (
