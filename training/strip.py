@@ -10,7 +10,7 @@ renderer, and the lip gap is found again on them by a face tracker that knows no
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -190,13 +190,15 @@ def _draw_sound(axes: Any, clip: Clip, span_s: tuple[float, float]) -> None:
     axes.set_ylim(0, HIGHEST_HZ)
     axes.set_ylabel("Hz")
     axes.tick_params(labelbottom=False)
-    for segment in clip.segments:
-        middle = (segment.start_s + segment.end_s) / 2
-        if segment.phone and span_s[0] < middle < span_s[1]:
-            shade = SHADES.get(segment.targets[0][0])
+    # A diphthong is two segments of one phone.
+    for phone, group in groupby(clip.segments, key=lambda segment: segment.phone):
+        parts = list(group)
+        middle = (parts[0].start_s + parts[-1].end_s) / 2
+        if phone and span_s[0] < middle < span_s[1]:
+            shade = SHADES.get(parts[0].targets[0][0])
             box = {"boxstyle": "round,pad=0.15", "facecolor": shade, "edgecolor": "none"} if shade else None
-            axes.text(middle, 1.03 * HIGHEST_HZ, segment.phone, ha="center", fontsize=12, bbox=box)
-            axes.axvline(segment.start_s, color="k", lw=0.3, alpha=0.4)
+            axes.text(middle, 1.03 * HIGHEST_HZ, phone, ha="center", fontsize=12, bbox=box)
+            axes.axvline(parts[0].start_s, color="k", lw=0.3, alpha=0.4)
 
 
 def _draw_lips(axes: Any, clip: Clip, opening: Floats, aperture: Floats) -> None:
