@@ -50,8 +50,8 @@ class Bundle:
 
 EMBEDDED = Bundle(
     name="embedded",
-    version="1",
-    geometry=Geometry(context=10, hop=65, margin=10),
+    version="2",
+    geometry=Geometry(context=10, hop=65, margin=10, lookahead=4),
     hidden_size=192,
     receptive_field=720,
     relative_motion=True,

@@ -42,7 +42,6 @@ class LossWeights:
     """Numbers of the loss.
 
     Attributes:
-        p_without_sound: share of windows that train the branch without sound (arXiv:2207.12598).
         p_pure_noise: share of windows trained at flow time 0 in particular.
         p_own_context: share of steps with self-generated context at the end of the run; it grows linearly from 0.
         velocity: weight of frame-to-frame differences.
@@ -53,15 +52,14 @@ class LossWeights:
         touch: weight of any opening that is left where lips are pressed.
     """
 
-    p_without_sound: float = 0.0
     p_pure_noise: float = 0.25
-    p_own_context: float = 0.5
+    p_own_context: float = 0.6
     velocity: float = 0.5
     seam: float = 1.0
     readout: float = 1.0
-    closure: float = 2.0
-    vowel: float = 1.0
-    touch: float = 0.2
+    closure: float = 4.0
+    vowel: float = 2.0
+    touch: float = 0.4
 
 
 def fit_normaliser(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -161,23 +159,22 @@ class Objective(nn.Module):
             x_0, t = self._noise(target, rng), self._times(len(target), rng).to(target.device)
             x_t = (1 - t)[:, None, None] * x_0 + t[:, None, None] * target  # (B, new, L)
             window = torch.cat([past, x_t], dim=1)  # (B, N, L)
-            has_sound = (torch.rand(len(target), generator=rng) >= self.weights.p_without_sound).to(target.device)
-        predicted = model(window, t, model.condition(batch.features, batch.tracks, has_sound))[:, self.config.context :]
+        predicted = model(window, t, model.condition(batch.features, batch.tracks))[:, self.config.context :]
         with torch.autocast(batch.rows.device.type, enabled=False):
-            return self._losses(predicted.float(), target, past[:, -1:], has_sound)
+            return self._losses(predicted.float(), target, past[:, -1:])
 
-    def _losses(self, predicted: Tensor, target: Tensor, last: Tensor, has_sound: Tensor) -> dict[str, Tensor]:
+    def _losses(self, predicted: Tensor, target: Tensor, last: Tensor) -> dict[str, Tensor]:
         weights, error = self.weights, predicted - target  # (B, new, L)
         x = error.square().mean()
         steps = torch.cat([torch.zeros_like(last), error], dim=1).diff(dim=1)
         joint = error[:, :SEAM_FRAMES].square().mean() + steps[:, :SEAM_FRAMES].square().mean()
         velocity = steps.square().mean() + weights.seam * joint
-        heard, pressed = has_sound.float()[:, None, None], self.pressed(target)
+        pressed = self.pressed(target)
         opened = ((target @ self.opening + self.opening_mean) / WIDE_OPENING).clamp(0.0, 1.0)[..., None]
-        emphasis = heard * (1.0 + weights.closure * pressed + weights.vowel * opened)
+        emphasis = 1.0 + weights.closure * pressed + weights.vowel * opened
         readout = ((error @ self.readouts).square() * emphasis).mean()
         left_open = (predicted @ self.opening + self.opening_mean).clamp(min=0.0)[..., None] / 0.1
-        touch = (left_open.square() * pressed.square() * heard).mean()
+        touch = (left_open.square() * pressed.square()).mean()
         total = x + weights.velocity * velocity + weights.readout * readout + weights.touch * touch
         return {"total": total, "x": x, "velocity": velocity, "readout": readout, "touch": touch}
 
@@ -205,8 +202,7 @@ class Objective(nn.Module):
         n_new = int(torch.randint(max(1, longest // 4), longest, (), generator=rng))
         end = context + n_new  # of the first part
         seen = end + self.config.lookahead
-        everyone = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
-        condition = model.condition(batch.features[:, :seen], batch.tracks[:, :seen], everyone)
+        condition = model.condition(batch.features[:, :seen], batch.tracks[:, :seen])
         before = clean[:, :context]
 
         def denoise(x: Tensor, t: float) -> Tensor:

@@ -28,7 +28,7 @@ class NetworkSizes:
     heads: int = 4
     mlp_ratio: int = 3
     sound_kernel: int = 5
-    pose_noise_s: float = 0.0
+    pose_noise_s: float = 0.6
 
 
 @dataclass(frozen=True)

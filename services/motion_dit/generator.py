@@ -27,7 +27,7 @@ FloatArray = NDArray[np.float32]
 STEPS = Steps(times=(0.0, 0.199, 0.582, 0.889), lean=(0.0, 0.559, 0.355, 0.879))
 
 # Sound says what the mouth does; full noise makes closures uncertain and adds nothing that is wanted (decision 0016).
-EXPRESSION_TEMPERATURE = 0.3
+EXPRESSION_TEMPERATURE = 0.15
 
 
 class MotionGenerator:
@@ -112,8 +112,7 @@ class MotionGenerator:
     def _sample(self, features: FloatArray, tracks: FloatArray, context: FloatArray, x_0: FloatArray) -> FloatArray:
         model, n_batch = self.model, len(features)
         past = model.normaliser.encode(self._tensor(context))  # (B, context, L)
-        everyone = torch.ones(n_batch, dtype=torch.bool, device=self.device)
-        condition = model.condition(self._tensor(features), self._tensor(tracks), everyone)
+        condition = model.condition(self._tensor(features), self._tensor(tracks))
 
         def denoise(x: torch.Tensor, t: float) -> torch.Tensor:
             window = torch.cat([past, x], dim=1)  # (B, N, L)

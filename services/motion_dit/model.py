@@ -5,7 +5,7 @@ flow path (arXiv:2210.02747; see ``sampler.py``). Deviations from DiT: one token
 sound is added per frame, and the global condition is the mean of the sound instead of a class.
 
 Works in coordinates of `Normaliser`, a linear map that whitens the 70 columns of a row. Knows nothing of seeds,
-windows, guidance or time stepping.
+windows or time stepping.
 """
 
 import math
@@ -50,7 +50,7 @@ class DiTConfig:
     heads: int = 4
     mlp_ratio: int = 3
     sound_kernel: int = 5
-    pose_noise_s: float = 0.0
+    pose_noise_s: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,14 @@ class MotionDiT(nn.Module):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
 
-    def condition(self, features: Tensor, events: Tensor, has_sound: Tensor) -> Condition:
+    def condition(self, features: Tensor, events: Tensor) -> Condition:
         """Everything about a window that does not depend on its noisy motion; computed once per window.
 
         Args:
             features: (B, N, D) sound features of context and new frames.
             events: (B, N, 3) event tracks.
-            has_sound: (B,) bool; False replaces the sound by a learnt constant (guidance's other branch).
         """
-        sound = self.sound(features, has_sound)  # (B, N, H)
+        sound = self.sound(features)  # (B, N, H)
         distance = torch.arange(features.shape[1], device=features.device) - self.config.context + 1
         place = self.place(distance.clamp(0, NEAR_FRAMES))  # (N, H)
         tokens = sound + self.events(events) + place  # (B, N, H)
@@ -173,20 +172,18 @@ class MotionDiT(nn.Module):
 
 
 class SoundProjection(nn.Module):
-    """Sound features of neighbouring frames to one vector per frame, or a learnt constant for "no sound given"."""
+    """Sound features of neighbouring frames to one vector per frame."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         padding = config.sound_kernel // 2
         self.first = nn.Conv1d(config.feature_size, config.hidden, config.sound_kernel, padding=padding)
         self.second = nn.Conv1d(config.hidden, config.hidden, config.sound_kernel, padding=padding)
-        self.absent = nn.Parameter(torch.zeros(config.hidden))
 
-    def forward(self, features: Tensor, has_sound: Tensor) -> Tensor:
-        """(B, N, D) features and (B,) bool to (B, N, H)."""
-        x = self.second(F.gelu(self.first(features.transpose(1, 2)))).transpose(1, 2)
-        chosen: Tensor = torch.where(has_sound[:, None, None], x, self.absent)
-        return chosen
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, N, D) features to (B, N, H)."""
+        x: Tensor = self.second(F.gelu(self.first(features.transpose(1, 2)))).transpose(1, 2)
+        return x
 
 
 class Block(nn.Module):

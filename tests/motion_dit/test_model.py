@@ -16,17 +16,16 @@ def _inputs(n_batch: int = 2, n_frames: int = 75) -> tuple[torch.Tensor, torch.T
     )
 
 
-def _predict(model: MotionDiT, sound: torch.Tensor | None = None) -> torch.Tensor:
+def _predict(model: MotionDiT) -> torch.Tensor:
     latent, features, events = _inputs()
-    has_sound = torch.ones(2, dtype=torch.bool) if sound is None else sound
-    out: torch.Tensor = model(latent, torch.tensor([0.0, 0.7]), model.condition(features, events, has_sound))
+    out: torch.Tensor = model(latent, torch.tensor([0.0, 0.7]), model.condition(features, events))
     return out
 
 
 @pytest.mark.parametrize("n_frames", [11, 23, 75])
 def test_prediction_has_the_shape_of_its_input_for_any_hop(model: MotionDiT, n_frames: int) -> None:
     latent, features, events = _inputs(3, n_frames)
-    condition = model.condition(features, events, torch.ones(3, dtype=torch.bool))
+    condition = model.condition(features, events)
     assert condition.tokens.shape == (3, n_frames, SMALL.hidden)
     assert condition.summary.shape == (3, SMALL.hidden)
     assert model(latent, torch.rand(3), condition).shape == latent.shape
@@ -60,31 +59,21 @@ def test_rotation_keeps_lengths() -> None:
     torch.testing.assert_close(rotate(x, rotary_table(9, 16, x)).norm(dim=-1), x.norm(dim=-1))
 
 
-def test_without_sound_the_features_do_not_matter(model: MotionDiT) -> None:
-    latent, features, events = _inputs()
-    absent = torch.zeros(2, dtype=torch.bool)
-    t = torch.zeros(2)
-    one = model(latent, t, model.condition(features, events, absent))
-    other = model(latent, t, model.condition(-features, events, absent))
-    assert torch.equal(one, other)
-    assert not torch.allclose(one, model(latent, t, model.condition(features, events, ~absent)))
-
-
 def test_frames_and_time_and_events_matter(model: MotionDiT) -> None:
     latent, features, events = _inputs()
-    has_sound = torch.ones(2, dtype=torch.bool)
-    condition = model.condition(features, events, has_sound)
+    condition = model.condition(features, events)
     base = model(latent, torch.zeros(2), condition)
     assert not torch.allclose(base, model(latent, torch.full((2,), 0.5), condition))
     shifted = Condition(condition.tokens.roll(1, dims=1), condition.summary)
     assert not torch.allclose(base, model(latent, torch.zeros(2), shifted))
-    assert not torch.allclose(base, model(latent, torch.zeros(2), model.condition(features, events + 1, has_sound)))
+    for changed in (model.condition(features, events + 1), model.condition(-features, events)):
+        assert not torch.allclose(base, model(latent, torch.zeros(2), changed))
 
 
 def test_rows_of_a_batch_do_not_mix(model: MotionDiT) -> None:
     both = _predict(model)
     latent, features, events = (part[1:] for part in _inputs())
-    condition = model.condition(features, events, torch.ones(1, dtype=torch.bool))
+    condition = model.condition(features, events)
     torch.testing.assert_close(model(latent, torch.tensor([0.7]), condition), both[1:], atol=1e-5, rtol=1e-5)
 
 
@@ -107,5 +96,5 @@ def test_impossible_sizes_are_refused() -> None:
 
 def test_gradients_reach_every_weight() -> None:
     model = make_model()
-    _predict(model, torch.tensor([True, False])).square().sum().backward()  # type: ignore[no-untyped-call]
+    _predict(model).square().sum().backward()  # type: ignore[no-untyped-call]
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
