@@ -1,5 +1,4 @@
 import json
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from training.evaluate.served import load_system, motion_of_speech
 
 SECONDS = 12.0
 RATE = 16_000
+SPEECH = Path(__file__).parents[2] / "data" / "speech.flac"
 
 
 def _opening(seed: int = 0) -> NDArray[np.float32]:
@@ -121,18 +121,13 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path: Path) -> N
 def test_the_command_line_measures_several_clips_and_ends_in_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pcm = _sound(_opening(8))
-    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(pcm.tobytes())
-    opening = lip_opening(motion_of_speech(load_system(), pcm, seed=3)[:, EXP])
+    opening = lip_opening(motion_of_speech(load_system(), read_clip(SPEECH), seed=3)[:, EXP])
     times = np.arange(len(opening)) / 25
     np.savez(tmp_path / "same.npz", t=times + 0.08, aperture=opening + 1.0)
-    np.savez(tmp_path / "other.npz", t=times, aperture=_opening(9)[: len(times)])
-    clips = [f"--{name}={tmp_path / file}" for file in ("same", "other") for name, file in
-             (("audio", "a.wav"), ("reference", f"{file}.npz"))]  # fmt: skip
+    np.savez(tmp_path / "other.npz", t=times, aperture=np.resize(_opening(9), len(times)))
+    clips = [
+        option for name in ("same", "other") for option in (f"--audio={SPEECH}", f"--reference={tmp_path / name}.npz")
+    ]
     assert main(["lips", "--seed", "3", *clips]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["measure"] == "lips"
