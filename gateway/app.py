@@ -20,7 +20,7 @@ from gateway.routes import events, health, jobs
 from gateway.settings import GatewaySettings
 from shared.artifact_access import require_writable
 from shared.artifacts import open_store
-from shared.bundles import load_bundle
+from shared.bundles import Bundle, load_bundle
 from shared.errors import ConfigurationError
 from shared.jobs import JobStore
 from shared.log import configure_logging
@@ -46,10 +46,11 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     """
     with refusals("gateway.refused"):
         effective = settings or GatewaySettings()
+        bundle = load_bundle(effective.bundle, effective.bundle_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opened = open_services(effective)
+        opened = open_services(effective, bundle)
         try:
             await asyncio.to_thread(require_access, effective.redis_url)
             await asyncio.to_thread(require_writable, opened.artifacts, effective.artifacts_url)
@@ -76,7 +77,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     return app
 
 
-def open_services(settings: GatewaySettings) -> Services:
+def open_services(settings: GatewaySettings, bundle: Bundle) -> Services:
     """Open everything routes use; connections are made when first needed."""
     configure_logging(settings.log_level, settings.log_format, kind="gateway")
     for name in unknown_variables(GatewaySettings):
@@ -89,7 +90,7 @@ def open_services(settings: GatewaySettings) -> Services:
         client.connection_pool.max_connections = settings.gateway_max_viewers + SPARE_CONNECTIONS
     return Services(
         settings=settings,
-        bundle=load_bundle(settings.bundle, settings.bundle_file),
+        bundle=bundle,
         jobs=_impatient_store(settings),
         redis=redis,
         artifacts=artifacts,

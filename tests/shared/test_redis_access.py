@@ -86,6 +86,7 @@ def test_celery_ends_instead_of_trying_for_ever(guarded: str, tmp_path: Path, wo
 
 SECRET = ("TH_REDIS_PASSWORD_FILE", "/nowhere/password", "TH_REDIS_PASSWORD_FILE=/nowhere/password cannot be read")
 NUMBER = ("TH_THREADS", "none", "TH_THREADS: ")
+BUNDLE = ("TH_BUNDLE", "nope", "unknown bundle 'nope'")
 
 
 @pytest.mark.parametrize(
@@ -95,8 +96,9 @@ NUMBER = ("TH_THREADS", "none", "TH_THREADS: ")
         (("celery", "-A", "gateway.tasks", "worker"), SECRET),
         (("celery", "-A", "gateway.tasks", "beat", "--pidfile", ""), NUMBER),
         (("uvicorn", "--factory", "gateway.app:create_app", "--port", "0"), SECRET),
+        (("uvicorn", "--factory", "gateway.app:create_app", "--port", "0"), BUNDLE),
     ],
-    ids=["muxer", "celery", "beat", "gateway"],
+    ids=["muxer", "celery", "beat", "gateway", "gateway's bundle"],
 )
 def test_wrong_settings_end_a_process_with_one_line(command: tuple[str, ...], setting: tuple[str, str, str]) -> None:
     name, value, told = setting
