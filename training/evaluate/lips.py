@@ -23,6 +23,7 @@ from training.evaluate.correlation import MAX_LAG_S, Agreement, Track, best_lag,
 from training.evaluate.reference import Aperture, read_reference
 from training.evaluate.report import Cell, print_table, rounded
 from training.evaluate.served import load_system, motion_of_speech
+from training.landmarks import sound_of_video
 
 MARGIN_OVER_ENVELOPE = 0.05
 LONGEST_S = 3600.0
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     system = load_system(args.encoder, args.motion)
     results: dict[str, dict[str, Cell]] = {}
     for audio, reference in zip(args.audio, args.reference, strict=True):
-        pcm, aperture = read_clip(audio), read_reference(reference)
+        pcm = sound_of_video(audio, LONGEST_S) if audio == reference else read_clip(audio)
+        aperture = read_reference(reference)
         opening = lip_opening(motion_of_speech(system, pcm, args.seed)[:, EXP])
         sync = compare(opening, pcm, aperture, args.max_lag_ms / 1000)
         results[f"{len(results) + 1} {audio.name}"] = figures(sync)

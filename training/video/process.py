@@ -29,6 +29,7 @@ from training.video.features import STRIDE_FRAMES, LoadedEncoder, load, window_f
 from training.video.measures import measure
 from training.video.quality import Limits, cut, facts_of, shifted, sound_of, usable, verdict
 from training.video.shards import Arrays, Clip, Record, read_record, shard_path, stamp_of, write_shard
+from training.video.sliders import calibration
 from training.video.sync import measure_sync
 
 Floats = NDArray[np.float32]
@@ -82,7 +83,7 @@ def stamps(recipe: Recipe) -> tuple[str, str]:
             raise ConfigurationError("motion by LivePortrait needs its weights; give their folder with --weights.")
         made_by = [liveportrait.EXTRACTOR, _extractor(recipe.weights).sha256]
     else:
-        made_by = [motion.EXTRACTOR]
+        made_by = [motion.EXTRACTOR, stamp_of(weights={name: w.tolist() for name, w in calibration().items()})]
     of_motion = stamp_of(extractor=made_by, limits=asdict(recipe.limits))
     encoder = encoder_of(recipe.encoder).facts.sha256
     of_features = stamp_of(motion=of_motion, encoder=encoder, geometry=asdict(recipe.geometry), stride=STRIDE_FRAMES)
