@@ -152,11 +152,6 @@ class Trend:
     high: float
     means: tuple[float, ...]
 
-    @property
-    def is_flat(self) -> bool:
-        """The interval of the slope holds 0."""
-        return self.low <= 0.0 <= self.high
-
 
 def trend(values: Floats) -> Trend:
     """Drift of a long curve: least squares through the means of its whole minutes (at least three); (N,) at 25 fps."""

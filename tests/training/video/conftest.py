@@ -46,7 +46,7 @@ def known_motion() -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[int,
     at = 6
     while at < N_FRAMES - 8:
         jaw[at : at + 3] = rng.uniform(0.4, 0.8)
-        at += int(rng.integers(6, 12))
+        at += int(rng.integers(9, 15))
     jaw = gaussian_filter1d(jaw, 1.2)
     sliders = np.zeros((N_FRAMES, len(SLIDERS)))
     sliders[:, SLIDER_INDEX["jaw_open"]] = jaw

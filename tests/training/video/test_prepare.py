@@ -32,7 +32,7 @@ def test_measured_motion_is_the_drawn_motion(talk: Talk, shards: tuple[Path, dic
     assert arrays[f"{clip.name}.pcm"].shape == (len(rows) * SAMPLES_PER_FRAME,)
     agreed = compare(rows, drawn)
     assert agreed["opening_r"] > 0.9
-    assert agreed["closed_same"] > 0.8
+    assert agreed["closed_same"] > 0.9
     seen, shown = lip_opening(rows[:, EXP]), lip_opening(drawn[:, EXP])
     assert (seen[shown > 0.08] > 0.02).mean() > 0.95  # landmarks do not see a gap that is smaller
     assert (seen[shown < 0.02] < 0.02).mean() > 0.95
